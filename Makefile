@@ -1,0 +1,66 @@
+# Everything here runs in .venv, which `make` creates from requirements.lock.
+# Needed: Python 3.11 or newer, and make. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+PORT ?= 8000
+# Two workers with one thread each: threads that wait for each other are slower.
+WORKERS ?= 2
+export OMP_NUM_THREADS := 1
+export PYTHONUNBUFFERED := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help book test serve clean update-outputs lock format check venv
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+book: $(READY) ## build the site in _build/html, warnings being errors
+	@$(RUN) -m tools.build --workers $(WORKERS)
+
+test: $(READY) check book ## build the site, then run every test
+	@EBM_REQUIRE_SITE=1 $(RUN) -m pytest -n $(WORKERS) --dist loadscope \
+	  --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
+	  --cov --cov-report=term-missing:skip-covered --durations=10 tests book
+
+check: $(READY) ## check style, the form of the chapters and the versions
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
+	@$(RUN) -m tools.notebooks --check
+	@$(RUN) -m tools.lock --check
+
+serve: book ## show the built site on this machine (PORT=8000)
+	@echo "The book is at http://localhost:$(PORT)/ (Ctrl+C stops it)"
+	@$(RUN) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+update-outputs: $(READY) ## run the chapters and store their checked outputs
+	@$(RUN) -m tools.notebooks --update
+
+format: $(READY) ## format the code and bring the chapters to their normal form
+	@$(RUN) -m ruff check --fix-only -q . && $(RUN) -m ruff format -q .
+	@$(RUN) -m tools.notebooks --fix
+
+lock: $(READY) ## resolve the ranges of pyproject.toml anew into requirements.lock
+	@$(RUN) -m tools.lock --update
+
+clean: ## delete what a build wrote; `rm -r .venv` deletes the environment
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+venv: $(READY) ## only make the environment
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) \
+	  else "Python 3.11 or newer is needed, this is %d.%d. Say which one to use: \
+	make PYTHON=python3.12 ..." % v[:2])'
+	@echo "-- making the environment $(VENV) from requirements.lock (about a minute, and the downloads)"
+	@$(PYTHON) -c 'import time; print(int(time.time()))' > .venv-start.tmp
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(RUN) -m pip install --quiet --progress-bar off -r requirements.lock
+	@$(RUN) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(RUN) -c 'import time; start = int(open(".venv-start.tmp").read()); \
+	  print("   done in %d s" % (time.time() - start))'
+	@rm -f .venv-start.tmp
+	@touch $@
