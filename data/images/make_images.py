@@ -24,7 +24,7 @@ SIZE = 200
 
 
 def plane() -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates x, y in [-1, 1] of the pixel centres, (200, 200), row 0 at the top."""
+    """Coordinates x, y of the pixel centres, (200, 200) each, row 0 at the top."""
     centre = (np.arange(SIZE) + 0.5) * 2 / SIZE - 1
     return np.meshgrid(centre, -centre, indexing="xy")
 

@@ -32,7 +32,8 @@ class ImageDensity(Density):
     (largest y), column 0 the left (smallest x). Normalised on the box, and zero
     (log density minus infinity) outside it and in black pixels. A point on the
     border of two pixels belongs to the upper or right one, except at the top and
-    right ends of the box, which belong to it.
+    right ends of the box, which belong to it. (Rounding a sample to float32 can move
+    it across such a border.)
 
     Parameters
     ----------
@@ -82,6 +83,7 @@ class ImageDensity(Density):
         place = torch.floor((x - low) / (high - low) * size).long()
         column, row = torch.minimum(place.clamp_min(0), size - 1).unbind(-1)
         log_density = (self._mass / self._pixel.prod()).log().to(x.device)
+        # the zero term gives autograd its (zero) gradient
         return log_density[column, row] + 0.0 * x.sum(dim=-1)
 
     def _draw(self, n: int, random: _Random) -> Tensor:
