@@ -1,0 +1,144 @@
+"""Trained energies on disk: safetensors files that say how to rebuild the network."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.distributions import Independent, Normal
+
+from ebmlib.energy import ACTIVATIONS, TiltedEnergy, gaussian, mlp
+
+
+def save_models(path: str | os.PathLike[str], models: Mapping[str, TiltedEnergy]) -> None:
+    """Write tilted energies to one file, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        Ends in ``.safetensors`` by convention.
+    models : mapping of str to TiltedEnergy
+        Networks made by :func:`ebmlib.energy.mlp`, with a flat prior or
+        :func:`ebmlib.energy.gaussian`.
+
+    Raises
+    ------
+    ValueError
+        If a network or a prior is of another kind, or there is no model.
+    """
+    if not models:
+        raise ValueError("models must hold at least one model, got none")
+    specs = {name: _describe(name, model) for name, model in models.items()}
+    tensors = {
+        f"{name}/{key}": value.detach().cpu().contiguous().clone()
+        for name, model in models.items()
+        for key, value in model.network.state_dict().items()
+    }
+    path = Path(path)
+    handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    os.close(handle)
+    try:
+        save_file(tensors, draft, metadata={"models": json.dumps(specs)})
+        os.replace(draft, path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+def load_models(path: str | os.PathLike[str]) -> dict[str, TiltedEnergy]:
+    """Read the tilted energies that :func:`save_models` wrote.
+
+    Returns
+    -------
+    dict of str to TiltedEnergy
+        In the order in which they were saved.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file was not written by :func:`save_models`.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    models: dict[str, TiltedEnergy] = {}
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if "models" not in metadata:
+            raise ValueError(f"{path} does not say how to rebuild its models")
+        for spec in json.loads(metadata["models"]).values():
+            network = mlp(spec["widths"], spec["activation"], init="torch")
+            state = {
+                key: file.get_tensor(f"{spec['name']}/{key}")
+                for key in network.state_dict()
+            }
+            network.to(next(iter(state.values())).dtype).load_state_dict(state)
+            sd = spec["prior_sd"]
+            prior = None if sd is None else gaussian(spec["widths"][0], sd=sd)
+            models[spec["name"]] = TiltedEnergy(network, prior)
+    return models
+
+
+def _describe(name: str, model: TiltedEnergy) -> dict[str, object]:
+    """What :func:`load_models` needs beside the weights."""
+    widths, activation = architecture(model.network)
+    return {
+        "name": name,
+        "widths": widths,
+        "activation": activation,
+        "prior_sd": prior_sd(model),
+    }
+
+
+def architecture(network: nn.Module) -> tuple[list[int], str]:
+    """Widths and activation of a network that :func:`ebmlib.energy.mlp` made.
+
+    Raises
+    ------
+    ValueError
+        If it is anything but affine layers and one known activation in turn.
+    """
+    layers = list(network) if isinstance(network, nn.Sequential) else []
+    linears, others = layers[::2], layers[1::2]
+    names = [name for name, make in ACTIVATIONS.items() if others and type(others[0]) is make]
+    if (
+        len(layers) % 2 == 0
+        or not all(isinstance(layer, nn.Linear) for layer in linears)
+        or len({type(layer) for layer in others}) > 1
+        or (others and not names)
+    ):
+        raise ValueError(
+            "network must be affine layers and one activation in turn, as "
+            f"ebmlib.energy.mlp makes them, got {network}"
+        )
+    widths = [linears[0].in_features, *(layer.out_features for layer in linears)]
+    return widths, names[0] if names else "relu"
+
+
+def prior_sd(model: TiltedEnergy) -> float | None:
+    """Standard deviation of an isotropic Gaussian prior at 0; None for the flat one.
+
+    Raises
+    ------
+    ValueError
+        If the prior is of another kind.
+    """
+    if model.prior is None:
+        return None
+    base = getattr(model.prior, "base_dist", None)
+    if isinstance(model.prior, Independent) and isinstance(base, Normal):
+        scale = base.scale.unique()
+        if len(scale) == 1 and not torch.any(base.loc):
+            return float(scale)
+    raise ValueError(
+        "prior must be None or ebmlib.energy.gaussian(dim, sd=...), "
+        f"got {model.prior}"
+    )

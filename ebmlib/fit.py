@@ -1,0 +1,360 @@
+"""The one training loop.
+
+Every model of the course is trained by :func:`fit`; the chapters differ only in the
+negative phase that they hand to it (see :mod:`ebmlib.negatives`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ebmlib._checks import check_choice, check_int, check_points, check_positive
+from ebmlib.energy import EnergyModel, energy_of
+from ebmlib.grid import Grid
+from ebmlib.negatives import FixedPoints, GridNegatives, NegativePhase, Negatives
+
+Callback = Callable[[EnergyModel, int], Any]
+
+
+@dataclass
+class History:
+    """What happened while a model was trained, and what is needed to go on.
+
+    Attributes
+    ----------
+    loss : list of float
+        At each step, before the update: the negative log-likelihood in nats a point
+        when the negative phase knows ``log Z``; else the difference of mean energies
+        ``mean_data E - sum_i w_i E(x_i)``, whose gradient is the same.
+    grad_norm : list of float
+        Euclidean norm of the gradient at each step.
+    records : dict of str to list
+        What the callbacks returned, at the steps in ``recorded_steps``.
+    recorded_steps : list of int
+        Number of updates made before each record.
+    seconds : float
+        Time spent in the loop, callbacks not counted.
+    optimizer_state : dict
+        State of the optimiser after the last step.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    grad_norm: list[float] = field(default_factory=list)
+    records: dict[str, list[Any]] = field(default_factory=dict)
+    recorded_steps: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    optimizer_state: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of updates made so far."""
+        return len(self.loss)
+
+
+class TrainingDiverged(FloatingPointError):
+    """A loss or gradient was not finite; the model holds its last good parameters.
+
+    Attributes
+    ----------
+    history : History
+        Up to the last good step; ``fit(..., resume=history)`` goes on from there.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
+
+
+def cosine(fraction: float) -> float:
+    """Cosine decay from 1 to 0 (Loshchilov and Hutter 2017, without restarts)."""
+    return 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda fraction: 1.0,
+    "cosine": cosine,
+}
+
+
+def fit(
+    model: EnergyModel,
+    data: Tensor,
+    negatives: NegativePhase,
+    n_steps: int,
+    *,
+    lr: float = 0.05,
+    betas: tuple[float, float] = (0.9, 0.99),
+    schedule: str = "cosine",
+    horizon: int | None = None,
+    data_term: str = "points",
+    batch_size: int | None = None,
+    callbacks: Mapping[str, Callback] | None = None,
+    record_every: int = 10,
+    resume: History | None = None,
+    generator: torch.Generator | None = None,
+    progress: bool = False,
+) -> History:
+    """Train a model by maximum likelihood: push the data down, pull the samples up.
+
+    Each step follows the gradient of ``mean_data E(x) - sum_i w_i E(x_i)`` with Adam
+    (Kingma and Ba 2015).
+
+    Parameters
+    ----------
+    model : EnergyModel
+        Trained in place.
+    data : Tensor, shape (n, d)
+    negatives : callable
+        The negative phase, for example :class:`~ebmlib.negatives.GridNegatives`.
+    n_steps : int
+        Updates to make.
+    lr : float
+        Learning rate at the first step.
+    betas : pair of float
+        Adam's decay rates.
+    schedule : {"cosine", "constant"}
+        Course of the learning rate over ``horizon`` steps.
+    horizon : int, optional
+        Step at which the schedule ends; the last of this call unless given.  A run cut
+        in two needs the whole length here in both calls.
+    data_term : {"points", "cells"}
+        ``"points"``: the mean energy of the data themselves.  ``"cells"``: the data are
+        counted on the grid of ``GridNegatives`` and each counts as the centre of its
+        cell.  It shifts the mean of a function with Lipschitz constant ``L`` by at most
+        ``L * width * sqrt(d) / 2``, and makes the data term free.
+    batch_size : int, optional
+        Rows drawn with replacement at each step; all the data unless given.
+    callbacks : mapping of str to callable, optional
+        ``callback(model, step)`` is recorded under its name every ``record_every``
+        steps, before the first and after the last.
+    record_every : int
+    resume : History, optional
+        Go on from here: the history is extended and the optimiser takes up its state.
+    generator : torch.Generator, optional
+        For minibatches and for the negative phase.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TrainingDiverged
+        A ``FloatingPointError``: the loss or a gradient is NaN or infinite.  The model
+        is left with its last good parameters.
+    ValueError
+        If an argument is out of its range, or the data are empty, not finite, of the
+        wrong shape, or outside the grid.
+
+    Notes
+    -----
+    Without its bookkeeping ``fit`` is ::
+
+        for step in range(n_steps):
+            points, weights, *_ = negatives(model)
+            loss = model.energy(data).mean() - (weights * model.energy(points)).sum()
+            optimizer.zero_grad(); loss.backward(); optimizer.step()
+    """
+    check_int("n_steps", n_steps, 1)
+    check_int("record_every", record_every, 1)
+    check_positive("lr", lr)
+    check_choice("schedule", schedule, tuple(SCHEDULES))
+    check_choice("data_term", data_term, ("points", "cells"))
+    check_points("data", data, allow_empty=False)
+    history = History() if resume is None else resume
+    start, stop = history.n_steps, history.n_steps + n_steps
+    horizon = stop if horizon is None else horizon
+    check_int("horizon", horizon, 1)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    positive = _positive_phase(model, data, negatives, data_term, batch_size)
+    optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True)
+    if history.optimizer_state:
+        optimizer.load_state_dict(history.optimizer_state)
+    guard = _Guard(parameters, history)
+    record = _recorder(model, callbacks or {}, record_every, history)
+    if start == 0:
+        record(0, last=False)
+    for step in tqdm(range(start, stop), disable=not progress, desc="fit"):
+        began = time.perf_counter()
+        negative = negatives(model, generator=generator)
+        loss, reported = positive(negative, generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        guard.check(float(reported))
+        optimizer.param_groups[0]["lr"] = lr * SCHEDULES[schedule](step / horizon)
+        optimizer.step()
+        history.seconds += time.perf_counter() - began
+        history.optimizer_state = optimizer.state_dict() if step + 1 == stop else {}
+        record(step + 1, last=step + 1 == stop)
+    return history
+
+
+def fit_coarse_to_fine(
+    model: EnergyModel,
+    data: Tensor,
+    grids: Sequence[Grid] = (Grid(bins=50), Grid(bins=200)),
+    n_steps: Sequence[int] = (1000, 50),
+    **options: Any,
+) -> History:
+    """Train on a coarse grid, then on finer ones, under one schedule: the default recipe.
+
+    A step costs as much as its grid has points, and a coarse grid is enough to find the
+    modes; the fine grid then repairs what the coarse one cannot see.
+
+    Parameters
+    ----------
+    model : EnergyModel
+    data : Tensor, shape (n, d)
+    grids : sequence of Grid
+    n_steps : sequence of int
+        Updates on each grid.
+    **options
+        Passed to :func:`fit`; the data are counted on cells unless ``data_term`` says
+        otherwise.
+
+    Returns
+    -------
+    History
+        Of all stages together.
+    """
+    if len(grids) != len(n_steps) or not grids:
+        raise ValueError(
+            "grids and n_steps must have one entry a stage, "
+            f"got {len(grids)} grids and {len(n_steps)} numbers of steps"
+        )
+    options = {"data_term": "cells", "horizon": sum(n_steps)} | options
+    history = options.pop("resume", None)
+    for grid, steps in zip(grids, n_steps, strict=True):
+        history = fit(
+            model, data, GridNegatives(grid), steps, resume=history, **options
+        )
+    return history
+
+
+Loss = tuple[Tensor, Tensor]  # what is differentiated, and what is reported
+
+
+def _positive_phase(
+    model: EnergyModel,
+    data: Tensor,
+    negatives: NegativePhase,
+    data_term: str,
+    batch_size: int | None,
+) -> Callable[[Negatives, torch.Generator | None], Loss]:
+    """How a step's loss is put together from its negatives."""
+    grid = getattr(negatives, "grid", None)
+    if data_term == "cells":
+        if grid is None:
+            raise ValueError(
+                "data_term='cells' needs the grid of GridNegatives, got negatives of "
+                f"type {type(negatives).__name__}; use data_term='points'"
+            )
+        if batch_size is not None:
+            raise ValueError(
+                f"batch_size must be None with data_term='cells', got {batch_size}: "
+                "all the data are counted once"
+            )
+        like = next(model.parameters(), data)
+        return _cell_loss(grid.count(data).to(like) / len(data))
+    if grid is not None:
+        grid.cells(data)  # raises for points outside the box
+    if batch_size is None:
+        return _point_loss(FixedPoints(model, data))
+    check_int("batch_size", batch_size, 1)
+    return _batch_loss(model, data, batch_size)
+
+
+def _cell_loss(share: Tensor) -> Callable[[Negatives, torch.Generator | None], Loss]:
+    """The data are shares of the grid's cells: one energy serves both phases."""
+
+    def loss(negative: Negatives, generator: torch.Generator | None) -> Loss:
+        return (
+            torch.dot(share - negative.weights, negative.energy),
+            torch.dot(share, negative.energy.detach()) + negative.log_partition,
+        )
+
+    return loss
+
+
+def _point_loss(data: FixedPoints) -> Callable[[Negatives, torch.Generator | None], Loss]:
+    """The data as they are, all of them at every step."""
+
+    def loss(negative: Negatives, generator: torch.Generator | None) -> Loss:
+        return _difference(data.model, data.energy(data.model).mean(), negative)
+
+    return loss
+
+
+def _batch_loss(
+    model: EnergyModel, data: Tensor, batch_size: int
+) -> Callable[[Negatives, torch.Generator | None], Loss]:
+    """A fresh minibatch at every step, drawn with replacement."""
+
+    def loss(negative: Negatives, generator: torch.Generator | None) -> Loss:
+        rows = torch.randint(len(data), (batch_size,), generator=generator)
+        return _difference(model, energy_of(model, data[rows]).mean(), negative)
+
+    return loss
+
+
+def _difference(model: EnergyModel, data_energy: Tensor, negative: Negatives) -> Loss:
+    energy = negative.energy
+    if energy is None:
+        energy = energy_of(model, negative.points)
+    loss = data_energy - torch.dot(negative.weights, energy)
+    if negative.log_partition is None:
+        return loss, loss.detach()
+    return loss, data_energy.detach() + negative.log_partition
+
+
+class _Guard:
+    """Keeps the last parameters that gave a finite loss and gradient."""
+
+    def __init__(self, parameters: list[Tensor], history: History) -> None:
+        self.parameters, self.history = parameters, history
+        self.good = [p.detach().clone() for p in parameters]
+
+    def check(self, loss: float) -> None:
+        """Record this step's loss and gradient norm, or go back and raise."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            with torch.no_grad():
+                torch._foreach_copy_(self.parameters, self.good)
+            raise TrainingDiverged(
+                f"loss is {loss} and its gradient norm {norm} at step "
+                f"{self.history.n_steps}; the model was set back to its last good "
+                "parameters: try a smaller lr, or a prior that covers the data",
+                self.history,
+            )
+        with torch.no_grad():
+            torch._foreach_copy_(self.good, self.parameters)
+        self.history.loss.append(loss)
+        self.history.grad_norm.append(norm)
+
+
+def _recorder(
+    model: EnergyModel,
+    callbacks: Mapping[str, Callback],
+    every: int,
+    history: History,
+) -> Callable[..., None]:
+    """A function that runs the callbacks when their turn has come."""
+
+    def record(step: int, *, last: bool) -> None:
+        if callbacks and (step % every == 0 or last):
+            history.recorded_steps.append(step)
+            for name, callback in callbacks.items():
+                history.records.setdefault(name, []).append(callback(model, step))
+
+    return record

@@ -1,0 +1,114 @@
+"""Where the negative points come from.
+
+Maximum likelihood has one gradient, for every model of the course::
+
+    d/dtheta  mean_data E(x)  -  sum_i w_i dE(x_i)/dtheta
+
+A *negative phase* supplies the points ``x_i`` and their weights ``w_i``: it is a
+callable ``negatives(model, generator=...) -> Negatives`` that :func:`ebmlib.fit.fit`
+calls once a step.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ebmlib.energy import EnergyModel, TiltedEnergy, energy_of
+from ebmlib.grid import Grid
+
+
+class Negatives(NamedTuple):
+    """Points that stand for the model's own density, and what they weigh.
+
+    Attributes
+    ----------
+    points : Tensor, shape (m, d)
+    weights : Tensor, shape (m,)
+        Non-negative, summing to 1, detached from the graph.
+    energy : Tensor, shape (m,), optional
+        Energies of the points with their graph, when the phase had to compute them
+        anyway; ``None`` lets the training loop compute them.
+    log_partition : Tensor, shape (), optional
+        Exact or estimated ``log Z``, when the phase knows it: then the loss that the
+        loop reports is the negative log-likelihood itself.
+    """
+
+    points: Tensor
+    weights: Tensor
+    energy: Tensor | None = None
+    log_partition: Tensor | None = None
+
+
+class NegativePhase(Protocol):
+    """What :func:`ebmlib.fit.fit` asks of a source of negative points."""
+
+    def __call__(
+        self, model: EnergyModel, *, generator: torch.Generator | None = None
+    ) -> Negatives: ...
+
+
+class GridNegatives:
+    """All points of a grid with their exact weights: the exact gradient.
+
+    The weights are ``softmax(-E)`` over the grid, so that the negative phase is the
+    expectation under the model itself, by quadrature (Zhu 2019, section 2.1).
+
+    Parameters
+    ----------
+    grid : Grid
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        if not isinstance(grid, Grid):
+            raise TypeError(f"grid must be a Grid, got {type(grid).__name__}")
+        self.grid = grid
+        self._fixed: FixedPoints | None = None
+
+    def __call__(
+        self, model: EnergyModel, *, generator: torch.Generator | None = None
+    ) -> Negatives:
+        """Energies, exact weights and exact ``log Z`` at the grid points."""
+        if self._fixed is None or not self._fixed.fits(model):
+            like = next(model.parameters(), self.grid.points)
+            points = self.grid.points_as(like.dtype, like.device)
+            self._fixed = FixedPoints(model, points)
+        energy = self._fixed.energy(model)
+        values = -energy.detach().double()
+        log_sum = torch.logsumexp(values, 0)
+        weights = (values - log_sum).exp().to(energy.dtype)
+        log_volume = torch.tensor(self.grid.cell_volume).log()
+        return Negatives(
+            self._fixed.points, weights, energy, log_sum.cpu() + log_volume
+        )
+
+
+class FixedPoints:
+    """Points at which one model's energy is asked for again and again.
+
+    The log-density of a tilted energy's prior does not change while the network is
+    trained, so it is evaluated once.
+    """
+
+    def __init__(self, model: EnergyModel, points: Tensor) -> None:
+        self.model, self.points = model, points
+        self._known: dict[str, Tensor] = {}
+        if isinstance(model, TiltedEnergy):
+            self._known["log_prior"] = model.log_prior(points).detach()
+            self._prior = model.prior
+
+    def fits(self, model: EnergyModel) -> bool:
+        """Whether what was computed once still holds for ``model``."""
+        if model is not self.model:
+            return False
+        like = next(model.parameters(), self.points)
+        same_place = like.dtype == self.points.dtype and like.device == self.points.device
+        return same_place and getattr(model, "prior", None) is getattr(
+            self, "_prior", None
+        )
+
+    def energy(self, model: EnergyModel) -> Tensor:
+        """Energy of the points, shape (m,), with its graph."""
+        return energy_of(model, self.points, **self._known)
