@@ -3,7 +3,7 @@
 - Every link inside the site leads to a page that exists, and to a place on it.
 - Every picture has alt text that says something.
 - No page loads anything from another host, and all that it loads is there.
-- No page uses an id twice.
+- No page uses an id twice, or shows a widget that needs a kernel.
 
 A link that a reader may follow (``<a href="https://...">``) is no load.
 """
@@ -49,6 +49,7 @@ SCRIPT_LOAD = re.compile(
     r"""(?:\bimport\s*\(?|\bfrom|\bfetch\s*\(|\bimportScripts\s*\(|\.src\s*=)\s*"""
     r"""["'`](?P<url>(?:https?:)?//[^"'`\s]+)""",
 )
+KERNEL_WIDGET = re.compile(r"application/vnd\.jupyter\.widget-(?:view|state)\+json")
 # Words that stand where alt text should and say nothing.
 EMPTY_WORDS = {"alt", "figure", "graph", "image", "img", "picture", "plot", "png"}
 
@@ -212,7 +213,14 @@ def check_script(site: Path, script: Path) -> Iterator[str]:
         yield f"loads from another host: {match['url'][:120]}"
 
 
-PAGE_CHECKS = (check_links, check_alt, check_loads, check_ids)
+def check_widgets(site: Path, page: Path) -> Iterator[str]:
+    """Yield the widgets of a page that only a kernel could bring to life."""
+    del site
+    for tag in parse(page).find_all("script", type=KERNEL_WIDGET):
+        yield f"shows a widget that is dead without a kernel: {tag.get_text()[:80]}"
+
+
+PAGE_CHECKS = (check_links, check_alt, check_loads, check_ids, check_widgets)
 
 
 def pages(site: Path) -> list[Path]:

@@ -129,6 +129,12 @@ def prune(root: Path = ROOT) -> int:
     return len(old)
 
 
+def last_lines(error: str, count: int = 40) -> str:
+    """Return the end of a traceback without the colours of the terminal."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", error)
+    return "\n".join(plain.rstrip().splitlines()[-count:])
+
+
 def run_one(path: Path, timeout: int) -> tuple[nbformat.NotebookNode, Run]:
     """Execute one chapter in this process's first and only kernel.
 
@@ -148,10 +154,12 @@ def run_one(path: Path, timeout: int) -> tuple[nbformat.NotebookNode, Run]:
         allow_errors=False,
         meta_override=False,
         store_widget_state=False,
+        # Errors only: at every start it warns that it talks over a local socket.
+        extra_arguments=["--IPKernelApp.log_level=40"],
     )
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     scale = 2**20 if sys.platform == "darwin" else 2**10
-    error = result.exc_string or ""
+    error = last_lines(result.exc_string or "")
     return notebook, Run(path, result.time, peak / scale, error=error)
 
 
@@ -174,12 +182,6 @@ def describe(run: Run, root: Path) -> str:
     if run.seconds > BUDGET_SECONDS:
         line += f" -- over the budget of {BUDGET_SECONDS} s"
     return line
-
-
-def last_lines(error: str, count: int = 40) -> str:
-    """Return the end of a traceback without the colours of the terminal."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", error)
-    return "\n".join(plain.rstrip().splitlines()[-count:])
 
 
 def execute(
@@ -229,7 +231,7 @@ def execute(
             run = store(cache, future, pending[future], limit)
             print(f"  {describe(run, root)}", flush=True)
             if run.error:
-                print(last_lines(run.error), file=sys.stderr, flush=True)
+                print(run.error, file=sys.stderr, flush=True)
             runs.append(run)
     return runs
 

@@ -28,9 +28,7 @@ def set_cache_folder(app: Sphinx, config: Config) -> None:
     root = Path(app.srcdir)
     if config.nb_execution_mode != "cache" or config.nb_execution_cache_path:
         return
-    if not (root / "tools" / "execute.py").exists():
-        return
-    sys.path.insert(0, str(root))
+    sys.path.append(str(root))  # where tools/ is, when the package is not installed
     from tools.execute import KERNEL_ENVIRONMENT, cache_folder
 
     os.environ.update(KERNEL_ENVIRONMENT)

@@ -21,7 +21,7 @@ COLAB = "https://colab.research.google.com"
 REMOTE = re.compile(
     r"(?:(?:https?|ssh|git)://(?:[^@/]+@)?(?P<host>[^/:@]+)(?::\d+)?/"
     r"|(?:[^@/\s]+@)(?P<scp_host>[^/:@]+):/?)"
-    r"(?P<path>[\w.~-]+(?:/[\w.~-]+)+?)(?:\.git)?/?"
+    r"(?P<path>[\w.~-]+(?:/[\w.~-]+)+)/?"
 )
 
 
@@ -42,8 +42,10 @@ def web_address(remote: str) -> str | None:
     match = REMOTE.fullmatch(remote.strip())
     if match is None:
         return None
-    host = match["host"] or match["scp_host"]
-    return f"https://{host}/{match['path']}" if "." in host else None
+    host, path = match["host"] or match["scp_host"], match["path"]
+    if not re.search(r"\.[a-z]+$", host):
+        return None  # an address of this machine or of its network
+    return f"https://{host}/{path.removesuffix('.git')}"
 
 
 def find_repository(root: Path, environ: dict[str, str] | None = None) -> str | None:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import shutil
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
 
 from docutils import nodes
-from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.application import Sphinx
 
 # The component that mathjax_path names, its fonts, and what TeX input loads on demand.
@@ -21,6 +19,8 @@ MATHJAX_PARTS = (
     "output/chtml/fonts/woff-v2",
     "input/tex/extensions",
 )
+
+REPEATED_IDS = {"exercise-content", "proof-content", "solution-content"}
 
 
 def mathjax_source() -> Path:
@@ -53,23 +53,17 @@ def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
             shutil.copy2(source / part, target / part)
 
 
-def drop_widget_state(
-    app: Sphinx,
-    pagename: str,
-    templatename: str,
-    context: dict[str, Any],
-    doctree: nodes.document | None,
-) -> None:
-    """Leave the kernel's widget state out of a page: nothing there could use it.
+def drop_repeated_ids(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Take away the ids that proofs, exercises and solutions all give their bodies.
 
-    It holds a copy of every widget's script and data, which the page has already.
+    No link and no style uses them, and an id must be the only one on its page.
     """
-    NbMetadataCollector.get_js_files(app.env, pagename).pop("ipywidgets_state", None)
+    for section in doctree.findall(nodes.section):
+        section["ids"] = [name for name in section["ids"] if name not in REPEATED_IDS]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the extension."""
     app.connect("build-finished", copy_mathjax)
-    # Before MyST-NB's own handler, which writes the state into the page.
-    app.connect("html-page-context", drop_widget_state, priority=400)
+    app.connect("doctree-resolved", drop_repeated_ids)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
