@@ -43,7 +43,7 @@ class AltFigure:
     ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
         data = base64.b64encode(self.png).decode("ascii")
         html = (
-            f'<img src="data:image/png;base64,{data}" '
+            f'<img class="ebm-figure" src="data:image/png;base64,{data}" '
             f'alt="{escape(self.alt, quote=True)}" width="{self.width}" '
             f'style="max-width: 100%; height: auto;">'
         )

@@ -15,6 +15,7 @@ from ebmlib._checks import check_choice, check_int, check_interval
 from ebmlib.plotting.style import (
     COLOURS,
     LINES,
+    MAP_SIZE,
     MARKERS,
     axes_or_new,
     square,
@@ -139,7 +140,7 @@ def plot_partition_lines(
         raise ValueError("network must begin with an affine layer of two inputs")
     check_interval(low, high)
     check_int("resolution", resolution, 2)
-    ax = square(axes_or_new(ax), low, high)
+    ax = square(axes_or_new(ax, MAP_SIZE), low, high)
     first = network[0]
     side = torch.linspace(low, high, resolution, dtype=first.weight.dtype)
     x = torch.cartesian_prod(side, side).to(first.weight.device)

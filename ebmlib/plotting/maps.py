@@ -13,7 +13,14 @@ from torch.distributions import Distribution
 from ebmlib._checks import check_int, check_points
 from ebmlib.energy import EnergyModel
 from ebmlib.grid import Grid, GridDensity
-from ebmlib.plotting.style import COLOURS, MARKERS, axes_or_new, square, to_array
+from ebmlib.plotting.style import (
+    COLOURS,
+    MAP_SIZE,
+    MARKERS,
+    axes_or_new,
+    square,
+    to_array,
+)
 
 
 def plot_density(
@@ -153,7 +160,7 @@ def plot_points(
     check_points("x", x, 2)
     check_int("category", category, 0)
     if ax is None:
-        ax = square(axes_or_new(None), -1.0, 1.0)
+        ax = square(axes_or_new(None, MAP_SIZE), -1.0, 1.0)
     look = {
         "color": COLOURS[category % len(COLOURS)],
         "marker": MARKERS[category % len(MARKERS)],
@@ -176,7 +183,7 @@ def _image(
     """Draw values on the cells of a grid, with a scale of colours if it has a name."""
     if grid.dim != 2:
         raise ValueError(f"grid must have dimension 1 or 2, got {grid.dim}")
-    ax = axes_or_new(ax)
+    ax = axes_or_new(ax, MAP_SIZE)
     extent = (grid.low, grid.high, grid.low, grid.high)
     image = ax.imshow(
         values.T, origin="lower", extent=extent, cmap=cmap, vmin=low, vmax=high
