@@ -102,6 +102,12 @@ def prior_spec(
     low, high : float
         Sides of the square.
 
+    Returns
+    -------
+    dict
+        ``kind``, ``log_density`` (of a normal density: at its mean), and for a normal
+        density ``mean`` and ``precision``, all in float64.
+
     Raises
     ------
     ValueError

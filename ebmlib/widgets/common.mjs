@@ -74,7 +74,7 @@ export function format(value, digits = 4) {
 
 /** A labelled slider over positions 0 to n - 1 of an axis. */
 function slider(axis, change) {
-  const value = make("output", { className: "ebm-value" });
+  const value = make("span", { className: "ebm-value" });
   const input = make("input", { type: "range", min: 0, step: 1 });
   input.addEventListener("input", () => change(Number(input.value)));
   const head = make("span", { className: "ebm-name" }, [axis.name, value]);

@@ -98,7 +98,7 @@ function modelControls(model, spec) {
 
 /** Temperature on a logarithmic scale, T = 1 in the middle when the range is symmetric. */
 function temperatureControl(model, [low, high]) {
-  const value = make("output", { className: "ebm-value" });
+  const value = make("span", { className: "ebm-value" });
   const input = make("input", {
     type: "range", min: Math.log10(low), max: Math.log10(high), step: 0.05,
   });
@@ -297,7 +297,7 @@ function render({ model, el }) {
       ([name]) => sums.hasTruth() || !["truth", "difference"].includes(name),
     );
     const layers = Array.from({ length: sums.depth() }, (_, i) => [
-      i + 1, i === 0 ? "layer 1" : `layers 1 to ${i + 1}`,
+      i + 1, i === 0 ? "layer 1" : `layers 1–${i + 1}`,
     ]);
     models.show();
     shown.show(model.get("show"), options);

@@ -112,6 +112,7 @@ function render({ model, el }) {
   const showPlaying = () => {
     play.show(model.get("playing"), axes[model.get("play_axis")].name);
     run.follow();
+    if (!model.get("playing")) voice.say(picture.alt);
   };
 
   const lead = controls.splice(model.get("play_axis"), 1)[0];
