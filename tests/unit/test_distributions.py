@@ -273,7 +273,7 @@ def test_ring_normaliser_and_entropy_against_scipy():
 
 def test_truncated_normal_against_scipy():
     ends = torch.tensor([-1.0]), np.array([1.0])
-    mixture = D.GaussianMixture(torch.tensor([[0.9]]), 0.3, bounds=ends)
+    mixture = D.GaussianMixture(np.array([[0.9]]), 0.3, bounds=ends)
     truth = stats.truncnorm((-1 - 0.9) / 0.3, (1 - 0.9) / 0.3, loc=0.9, scale=0.3)
     x = torch.linspace(-1, 1, 41, dtype=torch.float64)[:, None]
     assert mixture.log_prob(x).numpy() == pytest.approx(truth.logpdf(x[:, 0].numpy()))
