@@ -148,7 +148,8 @@ class Density(Distribution):
 
         Returns
         -------
-        Tensor (*sample_shape, d)
+        Tensor (..., d)
+            Of shape `sample_shape` followed by d.
 
         Raises
         ------

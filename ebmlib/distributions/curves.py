@@ -23,7 +23,7 @@ _SQRT_2PI = math.sqrt(2 * math.pi)
 class Ring(Density):
     """A ring: density proportional to ``exp(-(|x| - radius)^2 / (2 sd^2))``.
 
-    Normalised on the plane, in closed form (the factor |x| of the area element is
+    Normalised on the plane, in closed form (the factor r of the area element is
     counted: the mean radius is a little above `radius`).
 
     Parameters
