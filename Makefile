@@ -8,6 +8,10 @@ READY := $(VENV)/.ready
 PORT ?= 8000
 # Two workers with one thread each: threads that wait for each other are slower.
 WORKERS ?= 2
+# The chapters first, as they take longest; each stays with one worker and one kernel.
+PYTEST = -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=10 \
+  --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
+  --cov --cov-report=term-missing:skip-covered book tests
 export OMP_NUM_THREADS := 1
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -22,9 +26,7 @@ book: $(READY) ## build the site in _build/html, warnings being errors
 	@$(RUN) -m tools.build --workers $(WORKERS)
 
 test: $(READY) check book ## build the site, then run every test
-	@EBM_REQUIRE_SITE=1 $(RUN) -m pytest -n $(WORKERS) --dist loadscope \
-	  --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
-	  --cov --cov-report=term-missing:skip-covered --durations=10 tests book
+	@EBM_REQUIRE_SITE=1 $(RUN) -m pytest $(PYTEST)
 
 check: $(READY) ## check style, the form of the chapters and the versions
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

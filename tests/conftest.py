@@ -56,6 +56,18 @@ def at_root(monkeypatch: pytest.MonkeyPatch) -> Path:
     return ROOT
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep nbval from starting coverage in the chapters' kernels, where it hangs.
+
+    With ``--cov`` it asks every kernel to measure itself, and waits in vain for the
+    answer. What the chapters cover is no test of the library anyway.
+    """
+    plugin = config.pluginmanager.get_plugin("nbval")
+    for name in ("setup_coverage", "teardown_coverage"):
+        if hasattr(plugin, name):
+            setattr(plugin, name, lambda *arguments, **options: None)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly that the browser tests were skipped, if they were."""
     skipped = terminalreporter.stats.get("skipped", [])
