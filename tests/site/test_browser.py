@@ -373,3 +373,32 @@ def test_probe_follows_a_drag(chrome, small: str) -> None:
         moved = widget.evaluate("w => w.ebmModel.get('probe')")
         pixel = 2 / side
         assert moved == pytest.approx([0.2 + 30 * pixel, -0.1 - 20 * pixel], abs=pixel)
+
+
+TWO_VIEWS = """async () => {
+  const text = document.querySelector('[data-ebm-module]').textContent;
+  const url = URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
+  const { default: module } = await import(url);
+  const widget = document.querySelector('[data-ebm-widget]');
+  const model = widget.ebmModel;
+  const [one, two] = [1, 2].map(() => document.body.appendChild(
+    document.createElement('div')));
+  const stop = [one, two].map(el => module.render({ model, el }));
+  const sources = () => [one, two].map(el => el.querySelector('img').alt.slice(0, 28));
+  one.querySelector('input').value = 1;
+  one.querySelector('input').dispatchEvent(new Event('input'));
+  const together = sources();
+  stop[1]();
+  model.set('index', [2, 0]);
+  return [together, sources()];
+}"""
+
+
+def test_two_views_of_one_model_stay_in_step(chrome, small: str) -> None:
+    with bw.visit(chrome, f"{small}/film.html") as (page, faults):
+        bw.start(page)
+        together, after = page.evaluate(TWO_VIEWS)
+        assert together == ["Noise: training step 10, pri"] * 2
+        assert after[0].startswith("Noise: training step 100")
+        assert after[1] == together[1], "a view that is gone still listens"
+        assert faults == []

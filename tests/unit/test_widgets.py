@@ -144,13 +144,11 @@ def test_start_and_index_follow_the_labels() -> None:
 
 def test_films_from_a_function_close_their_figures() -> None:
     def draw(step: int, prior: str):
-        figure, axes = plt.subplots(figsize=(1, 1), dpi=40)
-        axes.set_ylim(0, 100)
-        axes.plot([0, step], color="r" if prior == "normal" else "b")
-        return figure
+        colour = (step / 100, float(prior == "normal"), 0.5)
+        return plt.figure(figsize=(1, 1), dpi=40, facecolor=colour)
 
     before = plt.get_fignums()
-    film = FrameExplorer.from_function(draw, AXES, alt="Lines")
+    film = FrameExplorer.from_function(draw, AXES, alt="Colours")
     assert len(set(film.frames)) == 6
     assert plt.get_fignums() == before
 
