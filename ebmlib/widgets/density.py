@@ -32,10 +32,10 @@ from ebmlib.widgets._network_spec import (
 SHOWN = {
     "density": "density p",
     "log_density": "log density",
-    "f": "f (negative energy)",
+    "f": "f",
     "energy": "energy E",
     "truth": "true density",
-    "difference": "p minus true density",
+    "difference": "p − true density",
 }
 _RANGE = (0.1, 10.0)
 

@@ -280,7 +280,7 @@ function render({ model, el }) {
   const board = make("div", { className: "ebm-board" }, [
     square, bar.root, key.root, table.root,
   ]);
-  const pair = make("div", { className: "ebm-pair" }, [shown.root, grid.root]);
+  const pair = make("div", { className: "ebm-pair ebm-uneven" }, [shown.root, grid.root]);
   const looks = make("div", { className: "ebm-pair" }, [borders.root, dots.root]);
   const tools = make("div", { className: "ebm-tools" }, [
     ...models.roots, pair, temperature.root, looks, marker.root,
@@ -291,6 +291,7 @@ function render({ model, el }) {
   let result = null;
   let visible = false;
   let round = 0;
+  const ink = () => (model.get("show") === "difference" ? "#222222" : "#ffffff");
 
   const showControls = () => {
     const options = Object.entries(spec.shown).filter(
@@ -307,7 +308,7 @@ function render({ model, el }) {
     dots.show();
     dots.root.hidden = spec.models[sums.number()].data === null;
     marker.show();
-    key.show(Math.min(model.get("boundaries"), sums.depth()));
+    key.show(Math.min(model.get("boundaries"), sums.depth()), ink());
   };
 
   const showProbe = () => {
@@ -320,6 +321,7 @@ function render({ model, el }) {
     table.show(sums.network(), here, result.own.logZ, result.kl ?? null);
     paintOverlay(overlay, {
       box: spec.box, boundaries: sums.boundaries(), data: sums.data(), probe: at, score: here.score,
+      ink: ink(),
     });
     voice.say(`log density ${format(here.logDensity)} at ${at.join(", ")}`);
   };
@@ -368,7 +370,7 @@ function render({ model, el }) {
   showControls();
   const undo = [
     follow(model, ["model", "temperature", "resolution"], compute),
-    follow(model, ["show"], () => (showControls(), showField())),
+    follow(model, ["show"], () => (showControls(), showField(), showProbe())),
     follow(model, ["points", "boundaries"], () => (showControls(), showProbe())),
     follow(model, ["probe"], showProbe),
     watchVisibility(el, (now) => {

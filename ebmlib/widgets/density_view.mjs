@@ -1,9 +1,12 @@
 import { format, make } from "./common.mjs";
 import { clipLine, layerInputs, zeroLines } from "./density_math.mjs";
 
-/** Okabe-Ito colours and a dash pattern for each layer: colour is never alone. */
+/**
+ * Okabe-Ito colours and a dash pattern for each layer: colour is never alone. The first
+ * layer is drawn in whatever stands out from the field.
+ */
 export const LAYER_STYLES = [
-  { colour: "#ffffff", dash: [] },
+  { colour: null, dash: [] },
   { colour: "#e69f00", dash: [7, 4] },
   { colour: "#56b4e9", dash: [2, 4] },
   { colour: "#cc79a7", dash: [10, 3, 2, 3] },
@@ -72,12 +75,13 @@ export function layerKey() {
   const root = make("div", { className: "ebm-key" });
   return {
     root,
-    show(count) {
+    show(count, ink) {
       const entries = LAYER_STYLES.slice(0, count).map(({ colour, dash }, i) => {
         const entry = make("span");
         entry.innerHTML =
-          '<svg viewBox="0 0 30 10" aria-hidden="true"><rect width="30" height="10" rx="2"/>' +
-          `<path d="M0 5h30" stroke="${colour}" stroke-width="2" stroke-dasharray="${dash}"/></svg>`;
+          '<svg viewBox="0 0 30 10" aria-hidden="true">' +
+          `<rect width="30" height="10" rx="2" style="fill:${ink === "#ffffff" ? "#444" : "#ddd"}"/>` +
+          `<path d="M0 5h30" stroke="${colour ?? ink}" stroke-width="2" stroke-dasharray="${dash}"/></svg>`;
         entry.append(`layer ${i + 1}`);
         return entry;
       });
@@ -106,14 +110,14 @@ function projector([low, high], size) {
   return (x, y) => [(x - low) * scale, (high - y) * scale];
 }
 
-function strokeLines(context, at, lines, { colour, dash }, ratio) {
+function strokeLines(context, at, lines, { colour, dash }, ratio, ink) {
   context.beginPath();
   for (const line of lines) {
     context.moveTo(...at(line[0], line[1]));
     for (let k = 2; k < line.length; k += 2) context.lineTo(...at(line[k], line[k + 1]));
   }
   context.lineWidth = 1.1 * ratio;
-  context.strokeStyle = colour;
+  context.strokeStyle = colour ?? ink;
   context.setLineDash(dash.map((length) => length * ratio));
   context.globalAlpha = 0.85;
   context.stroke();
@@ -168,9 +172,9 @@ function drawProbe(context, at, [x, y], score, ratio) {
  * Draw lines, points and probe over the field.
  * @param {HTMLCanvasElement} canvas
  * @param {{box: [number, number], boundaries: number[][][], data: Float64Array | null,
- *          probe: [number, number], score: [number, number]}} scene
+ *          probe: [number, number], score: [number, number], ink: string}} scene
  */
-export function paintOverlay(canvas, { box, boundaries, data, probe, score }) {
+export function paintOverlay(canvas, { box, boundaries, data, probe, score, ink }) {
   const ratio = Math.min(3, window.devicePixelRatio || 1);
   const size = Math.max(1, Math.round(canvas.clientWidth * ratio));
   canvas.width = size;
@@ -178,7 +182,7 @@ export function paintOverlay(canvas, { box, boundaries, data, probe, score }) {
   const context = canvas.getContext("2d");
   const at = projector(box, size);
   boundaries.forEach((lines, layer) => {
-    strokeLines(context, at, lines, LAYER_STYLES[layer % LAYER_STYLES.length], ratio);
+    strokeLines(context, at, lines, LAYER_STYLES[layer % LAYER_STYLES.length], ratio, ink);
   });
   if (data) drawPoints(context, at, data, ratio);
   drawProbe(context, at, probe, score, ratio);
