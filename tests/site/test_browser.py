@@ -51,12 +51,6 @@ TARGETS = """() => [...document.querySelectorAll('.ebm :is(button, select, input
 
 
 @pytest.fixture(scope="session")
-def chrome(chromium: str) -> Iterator[bw.Browser]:
-    with bw.launch(chromium) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="session")
 def address(site: Path) -> Iterator[str]:
     with bw.serve(site) as found:
         yield found

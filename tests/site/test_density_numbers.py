@@ -50,15 +50,12 @@ COMPUTE = """async ([spec, points, temperature, bins]) => {
 
 
 @pytest.fixture(scope="module")
-def compute(chromium: str, tmp_path_factory) -> Iterator[Callable[..., dict[str, Any]]]:
+def compute(chrome, tmp_path_factory) -> Iterator[Callable[..., dict[str, Any]]]:
     """Return a function that runs the page's own module on an explorer's own data."""
     page_file = tmp_path_factory.mktemp("numbers") / "page.html"
     head = '<meta charset="utf-8"><link rel="icon" href="data:,">'
     page_file.write_text(head + page_assets(["density_explorer"]), encoding="utf-8")
-    with (
-        bw.launch(chromium) as browser,
-        bw.visit(browser, page_file.as_uri()) as (page, faults),
-    ):
+    with bw.visit(chrome, page_file.as_uri()) as (page, faults):
 
         def run(explorer: DensityExplorer, points, temperature=1.0, bins=50) -> dict:
             spec = json.loads(json.dumps(explorer.page_state(), allow_nan=False))[
