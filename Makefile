@@ -60,8 +60,8 @@ $(READY): requirements.lock pyproject.toml
 	@echo "-- making the environment $(VENV) from requirements.lock (about a minute, and the downloads)"
 	@$(PYTHON) -c 'import time; print(int(time.time()))' > .venv-start.tmp
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(RUN) -m pip install --quiet --progress-bar off -r requirements.lock
-	@$(RUN) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(RUN) -m pip install -qq --progress-bar off -r requirements.lock
+	@$(RUN) -m pip install -qq --no-deps --no-build-isolation -e .
 	@$(RUN) -c 'import time; start = int(open(".venv-start.tmp").read()); \
 	  print("   done in %d s" % (time.time() - start))'
 	@rm -f .venv-start.tmp
