@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.distributions import Independent, Normal
@@ -17,7 +17,9 @@ from torch.distributions import Independent, Normal
 from ebmlib.energy import ACTIVATIONS, TiltedEnergy, gaussian, mlp
 
 
-def save_models(path: str | os.PathLike[str], models: Mapping[str, TiltedEnergy]) -> None:
+def save_models(
+    path: str | os.PathLike[str], models: Mapping[str, TiltedEnergy]
+) -> None:
     """Write tilted energies to one file, whole or not at all.
 
     Parameters
@@ -32,6 +34,8 @@ def save_models(path: str | os.PathLike[str], models: Mapping[str, TiltedEnergy]
     ------
     ValueError
         If a network or a prior is of another kind, or there is no model.
+    FileNotFoundError
+        If there is no such folder.
     """
     if not models:
         raise ValueError("models must hold at least one model, got none")
@@ -42,13 +46,14 @@ def save_models(path: str | os.PathLike[str], models: Mapping[str, TiltedEnergy]
         for key, value in model.network.state_dict().items()
     }
     path = Path(path)
-    handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    os.close(handle)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, draft, metadata={"models": json.dumps(specs)})
         os.replace(draft, path)
     except BaseException:
-        Path(draft).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
 
 
@@ -69,22 +74,26 @@ def load_models(path: str | os.PathLike[str]) -> dict[str, TiltedEnergy]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
-    models: dict[str, TiltedEnergy] = {}
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if "models" not in metadata:
-            raise ValueError(f"{path} does not say how to rebuild its models")
-        for spec in json.loads(metadata["models"]).values():
-            network = mlp(spec["widths"], spec["activation"], init="torch")
-            state = {
-                key: file.get_tensor(f"{spec['name']}/{key}")
-                for key in network.state_dict()
-            }
-            network.to(next(iter(state.values())).dtype).load_state_dict(state)
-            sd = spec["prior_sd"]
-            prior = None if sd is None else gaussian(spec["widths"][0], sd=sd)
-            models[spec["name"]] = TiltedEnergy(network, prior)
-    return models
+    try:
+        with safe_open(path, framework="pt") as file:
+            specs = json.loads((file.metadata() or {}).get("models", "{}"))
+            if not specs:
+                raise ValueError(f"{path} does not say how to rebuild its models")
+            return {name: _rebuild(file, spec) for name, spec in specs.items()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} was not written by save_models: {error}") from error
+
+
+def _rebuild(file: Any, spec: Mapping[str, Any]) -> TiltedEnergy:
+    widths = spec["widths"]
+    # its initial weights are overwritten: they must not cost the global generator
+    network = mlp(widths, spec["activation"], generator=torch.Generator())
+    state = {
+        key: file.get_tensor(f"{spec['name']}/{key}") for key in network.state_dict()
+    }
+    network.to(next(iter(state.values())).dtype).load_state_dict(state)
+    sd = spec["prior_sd"]
+    return TiltedEnergy(network, None if sd is None else gaussian(widths[0], sd=sd))
 
 
 def _describe(name: str, model: TiltedEnergy) -> dict[str, object]:
@@ -108,19 +117,23 @@ def architecture(network: nn.Module) -> tuple[list[int], str]:
     """
     layers = list(network) if isinstance(network, nn.Sequential) else []
     linears, others = layers[::2], layers[1::2]
-    names = [name for name, make in ACTIVATIONS.items() if others and type(others[0]) is make]
+    # by their representation, which shows parameters such as a slope
+    known = {repr(make()): name for name, make in ACTIVATIONS.items()}
+    kinds = {repr(layer) for layer in others}
     if (
         len(layers) % 2 == 0
-        or not all(isinstance(layer, nn.Linear) for layer in linears)
-        or len({type(layer) for layer in others}) > 1
-        or (others and not names)
+        or not all(
+            isinstance(layer, nn.Linear) and layer.bias is not None for layer in linears
+        )
+        or len(kinds) > 1
+        or not kinds <= known.keys()
     ):
         raise ValueError(
             "network must be affine layers and one activation in turn, as "
             f"ebmlib.energy.mlp makes them, got {network}"
         )
     widths = [linears[0].in_features, *(layer.out_features for layer in linears)]
-    return widths, names[0] if names else "relu"
+    return widths, known[kinds.pop()] if kinds else "relu"
 
 
 def prior_sd(model: TiltedEnergy) -> float | None:
@@ -139,6 +152,5 @@ def prior_sd(model: TiltedEnergy) -> float | None:
         if len(scale) == 1 and not torch.any(base.loc):
             return float(scale)
     raise ValueError(
-        "prior must be None or ebmlib.energy.gaussian(dim, sd=...), "
-        f"got {model.prior}"
+        f"prior must be None or ebmlib.energy.gaussian(dim, sd=...), got {model.prior}"
     )

@@ -7,6 +7,7 @@ One sign throughout: ``energy(x)`` is low where ``x`` is likely, and
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -14,7 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from ebmlib._checks import check_choice, check_int, check_points, check_positive
+from ebmlib._checks import (
+    check_choice,
+    check_finite,
+    check_generator,
+    check_int,
+    check_points,
+    check_positive,
+)
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -59,10 +67,17 @@ class EnergyModel(nn.Module):
         Returns
         -------
         Tensor, shape (n, d)
+
+        Raises
+        ------
+        FloatingPointError
+            If a component is NaN or infinite.
         """
         with torch.enable_grad():
             x = x.detach().requires_grad_(True)
             (gradient,) = torch.autograd.grad(energy_of(self, x).sum(), x)
+        hint = "points far outside the data or diverged parameters do this"
+        check_finite(f"score of {type(self).__name__}", gradient, hint)
         return -gradient
 
 
@@ -110,12 +125,12 @@ class TiltedEnergy(EnergyModel):
 
     def negative_energy(self, x: Tensor) -> Tensor:
         """The network's value ``f(x)``, shape (n,): high where ``x`` is likely."""
-        f = self.network(x)
-        if f.shape == (len(x), 1):
-            f = f[:, 0]
-        if f.shape != (len(x),):
+        n, f = x.shape[0], self.network(x)
+        if f.shape == (n, 1):
+            return f[:, 0]
+        if f.shape != (n,):
             raise ValueError(
-                f"network must map {tuple(x.shape)} to ({len(x)}, 1) or ({len(x)},), "
+                f"network must map {tuple(x.shape)} to ({n}, 1) or ({n},), "
                 f"got {tuple(f.shape)}"
             )
         return f
@@ -124,6 +139,11 @@ class TiltedEnergy(EnergyModel):
         """Log-density of the reference, shape (n,); zero for the flat reference."""
         if self.prior is None:
             return x.new_zeros(len(x))
+        if x.shape[1:] != self.prior.event_shape:  # they would broadcast in silence
+            raise ValueError(
+                f"x must have shape (n, {self.prior.event_shape[0]}) for this prior, "
+                f"got {tuple(x.shape)}"
+            )
         return self.prior.log_prob(x).to(x.dtype)
 
     def energy(self, x: Tensor, *, log_prior: Tensor | None = None) -> Tensor:
@@ -159,7 +179,7 @@ def energy_of(model: EnergyModel, x: Tensor, **known: Tensor) -> Tensor:
         If the energies do not have shape (n,).
     """
     energy = model.energy(x, **known)
-    if energy.shape != (len(x),):
+    if energy.shape != x.shape[:1]:
         raise ValueError(
             f"{type(model).__name__}.energy(x) must have shape ({len(x)},) for x of "
             f"shape {tuple(x.shape)}, got {tuple(energy.shape)}; "
@@ -218,7 +238,7 @@ def mlp(
     ------
     ValueError
         For fewer than two widths, a width below 1, an unknown name, or points
-        ``through`` of another dimension.
+        ``through`` that are none or of another dimension.
     """
     if len(widths) < 2:
         raise ValueError(f"widths must list at least 2 sizes, got {list(widths)}")
@@ -226,13 +246,14 @@ def mlp(
         check_int("widths", width, 1)
     check_choice("activation", activation, tuple(ACTIVATIONS))
     check_choice("init", init, INITIALISATIONS)
+    check_generator(generator)
     if through is not None:
-        check_points("through", through, dim=widths[0])
+        check_points("through", through, dim=widths[0], allow_empty=False)
         if init != "lines":
             raise ValueError(f"through needs init='lines', got init={init!r}")
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
-        # skip_init: nothing in the library may draw from the global generator
+    for fan_in, fan_out in itertools.pairwise(widths):
+        # skip_init: with a generator given, the global one must stay untouched
         layers += [nn.utils.skip_init(nn.Linear, fan_in, fan_out)]
         layers += [ACTIVATIONS[activation]()]
     network = nn.Sequential(*layers[:-1])

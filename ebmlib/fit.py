@@ -16,7 +16,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ebmlib._checks import check_choice, check_int, check_points, check_positive
+from ebmlib._checks import (
+    check_choice,
+    check_generator,
+    check_int,
+    check_points,
+    check_positive,
+)
 from ebmlib.energy import EnergyModel, energy_of
 from ebmlib.grid import Grid
 from ebmlib.negatives import FixedPoints, GridNegatives, NegativePhase, Negatives
@@ -43,7 +49,8 @@ class History:
     seconds : float
         Time spent in the loop, callbacks not counted.
     optimizer_state : dict
-        State of the optimiser after the last step.
+        State of the optimiser after the last step, also when the run was interrupted;
+        empty after a divergence, so that Adam's averages start afresh.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -149,12 +156,15 @@ def fit(
 
     Raises
     ------
+    TypeError
+        If ``model`` is no energy model, ``negatives`` is not callable, or the data have
+        another dtype or device than the model.
     TrainingDiverged
         A ``FloatingPointError``: the loss or a gradient is NaN or infinite.  The model
         is left with its last good parameters.
     ValueError
-        If an argument is out of its range, or the data are empty, not finite, of the
-        wrong shape, or outside the grid.
+        If an argument is out of its range, nothing is to be trained, or the data are
+        empty, not finite, of the wrong shape, off the grid, or where the prior is zero.
 
     Notes
     -----
@@ -170,16 +180,22 @@ def fit(
     check_positive("lr", lr)
     check_choice("schedule", schedule, tuple(SCHEDULES))
     check_choice("data_term", data_term, ("points", "cells"))
-    check_points("data", data, allow_empty=False)
+    check_generator(generator)
+    parameters = _trainable(model, data)
+    if not callable(negatives):
+        raise TypeError(
+            "negatives must be callable, for example GridNegatives(grid), got "
+            f"{type(negatives).__name__}"
+        )
     history = History() if resume is None else resume
     start, stop = history.n_steps, history.n_steps + n_steps
     horizon = stop if horizon is None else horizon
     check_int("horizon", horizon, 1)
-    parameters = [p for p in model.parameters() if p.requires_grad]
     positive = _positive_phase(model, data, negatives, data_term, batch_size)
     optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True)
     if history.optimizer_state:
         optimizer.load_state_dict(history.optimizer_state)
+        optimizer.param_groups[0]["betas"] = betas
     guard = _Guard(parameters, history)
     record = _recorder(model, callbacks or {}, record_every, history)
     if start == 0:
@@ -194,7 +210,8 @@ def fit(
         optimizer.param_groups[0]["lr"] = lr * SCHEDULES[schedule](step / horizon)
         optimizer.step()
         history.seconds += time.perf_counter() - began
-        history.optimizer_state = optimizer.state_dict() if step + 1 == stop else {}
+        if step == start:
+            history.optimizer_state = optimizer.state_dict()  # updated in place
         record(step + 1, last=step + 1 == stop)
     return history
 
@@ -206,7 +223,7 @@ def fit_coarse_to_fine(
     n_steps: Sequence[int] = (1000, 50),
     **options: Any,
 ) -> History:
-    """Train on a coarse grid, then on finer ones, under one schedule: the default recipe.
+    """Train on a coarse grid, then on finer ones: the default recipe.
 
     A step costs as much as its grid has points, and a coarse grid is enough to find the
     modes; the fine grid then repairs what the coarse one cannot see.
@@ -232,8 +249,9 @@ def fit_coarse_to_fine(
             "grids and n_steps must have one entry a stage, "
             f"got {len(grids)} grids and {len(n_steps)} numbers of steps"
         )
-    options = {"data_term": "cells", "horizon": sum(n_steps)} | options
     history = options.pop("resume", None)
+    done = 0 if history is None else history.n_steps
+    options = {"data_term": "cells", "horizon": done + sum(n_steps)} | options
     for grid, steps in zip(grids, n_steps, strict=True):
         history = fit(
             model, data, GridNegatives(grid), steps, resume=history, **options
@@ -242,6 +260,30 @@ def fit_coarse_to_fine(
 
 
 Loss = tuple[Tensor, Tensor]  # what is differentiated, and what is reported
+LossOf = Callable[[Negatives, torch.Generator | None], Loss]
+
+
+def _trainable(model: EnergyModel, data: Tensor) -> list[Tensor]:
+    """The parameters to train; model and data must fit together."""
+    if not isinstance(model, EnergyModel):
+        raise TypeError(
+            f"model must be an EnergyModel, got {type(model).__name__}; "
+            "TiltedEnergy(network) makes one of a network"
+        )
+    check_points("data", data, allow_empty=False)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError(
+            "model must have a parameter that requires a gradient, got none"
+        )
+    like = parameters[0]
+    if (data.dtype, data.device) != (like.dtype, like.device):
+        raise TypeError(
+            f"data must have the dtype and device of the model, {like.dtype} on "
+            f"{like.device}, got {data.dtype} on {data.device}; "
+            f"convert with data.to({str(like.device)!r}, {like.dtype})"
+        )
+    return parameters
 
 
 def _positive_phase(
@@ -250,7 +292,7 @@ def _positive_phase(
     negatives: NegativePhase,
     data_term: str,
     batch_size: int | None,
-) -> Callable[[Negatives, torch.Generator | None], Loss]:
+) -> LossOf:
     """How a step's loss is put together from its negatives."""
     grid = getattr(negatives, "grid", None)
     if data_term == "cells":
@@ -269,12 +311,13 @@ def _positive_phase(
     if grid is not None:
         grid.cells(data)  # raises for points outside the box
     if batch_size is None:
-        return _point_loss(FixedPoints(model, data))
+        fixed = FixedPoints(model, data)
+        return lambda negative, _: _difference(model, fixed.energy(model), negative)
     check_int("batch_size", batch_size, 1)
     return _batch_loss(model, data, batch_size)
 
 
-def _cell_loss(share: Tensor) -> Callable[[Negatives, torch.Generator | None], Loss]:
+def _cell_loss(share: Tensor) -> LossOf:
     """The data are shares of the grid's cells: one energy serves both phases."""
 
     def loss(negative: Negatives, generator: torch.Generator | None) -> Loss:
@@ -286,35 +329,24 @@ def _cell_loss(share: Tensor) -> Callable[[Negatives, torch.Generator | None], L
     return loss
 
 
-def _point_loss(data: FixedPoints) -> Callable[[Negatives, torch.Generator | None], Loss]:
-    """The data as they are, all of them at every step."""
-
-    def loss(negative: Negatives, generator: torch.Generator | None) -> Loss:
-        return _difference(data.model, data.energy(data.model).mean(), negative)
-
-    return loss
-
-
-def _batch_loss(
-    model: EnergyModel, data: Tensor, batch_size: int
-) -> Callable[[Negatives, torch.Generator | None], Loss]:
+def _batch_loss(model: EnergyModel, data: Tensor, batch_size: int) -> LossOf:
     """A fresh minibatch at every step, drawn with replacement."""
 
     def loss(negative: Negatives, generator: torch.Generator | None) -> Loss:
         rows = torch.randint(len(data), (batch_size,), generator=generator)
-        return _difference(model, energy_of(model, data[rows]).mean(), negative)
+        return _difference(model, energy_of(model, data[rows]), negative)
 
     return loss
 
 
 def _difference(model: EnergyModel, data_energy: Tensor, negative: Negatives) -> Loss:
-    energy = negative.energy
+    """Mean energy of some data (n,) less that of the negatives."""
+    data_energy, energy = data_energy.mean(), negative.energy
     if energy is None:
         energy = energy_of(model, negative.points)
     loss = data_energy - torch.dot(negative.weights, energy)
-    if negative.log_partition is None:
-        return loss, loss.detach()
-    return loss, data_energy.detach() + negative.log_partition
+    log_z = negative.log_partition
+    return loss, (loss if log_z is None else data_energy + log_z).detach()
 
 
 class _Guard:
@@ -322,23 +354,23 @@ class _Guard:
 
     def __init__(self, parameters: list[Tensor], history: History) -> None:
         self.parameters, self.history = parameters, history
-        self.good = [p.detach().clone() for p in parameters]
+        self.now = [p.detach() for p in parameters]  # the same memory, without a graph
+        self.good = [p.clone() for p in self.now]
 
     def check(self, loss: float) -> None:
         """Record this step's loss and gradient norm, or go back and raise."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
+        gradients = [p.grad.ravel() for p in self.parameters if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.cat(gradients)).item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            with torch.no_grad():
-                torch._foreach_copy_(self.parameters, self.good)
+            torch._foreach_copy_(self.now, self.good)
+            self.history.optimizer_state = {}
             raise TrainingDiverged(
                 f"loss is {loss} and its gradient norm {norm} at step "
                 f"{self.history.n_steps}; the model was set back to its last good "
                 "parameters: try a smaller lr, or a prior that covers the data",
                 self.history,
             )
-        with torch.no_grad():
-            torch._foreach_copy_(self.good, self.parameters)
+        torch._foreach_copy_(self.good, self.now)
         self.history.loss.append(loss)
         self.history.grad_norm.append(norm)
 
@@ -350,11 +382,18 @@ def _recorder(
     history: History,
 ) -> Callable[..., None]:
     """A function that runs the callbacks when their turn has come."""
+    if callbacks and history.records and set(callbacks) != set(history.records):
+        raise ValueError(
+            "callbacks must be none or those of the history to resume, "
+            f"{list(history.records)}, got {list(callbacks)}"
+        )
 
     def record(step: int, *, last: bool) -> None:
         if callbacks and (step % every == 0 or last):
+            # all of them before any is stored: one that raises leaves no gap
+            values = {name: call(model, step) for name, call in callbacks.items()}
             history.recorded_steps.append(step)
-            for name, callback in callbacks.items():
-                history.records.setdefault(name, []).append(callback(model, step))
+            for name, value in values.items():
+                history.records.setdefault(name, []).append(value)
 
     return record

@@ -7,6 +7,7 @@ partition function, the entropy, expectations and divergences are all within rea
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,13 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import max_pool1d, max_pool2d
 
-from ebmlib._checks import check_int, check_interval, check_points
+from ebmlib._checks import (
+    check_finite,
+    check_generator,
+    check_int,
+    check_interval,
+    check_points,
+)
 from ebmlib.energy import EnergyModel, energy_of
 
 _CHUNK = 1 << 16  # points evaluated at once: bounds the memory on fine grids
@@ -118,7 +125,8 @@ class Grid:
                 f"{x[first].tolist()}"
             )
         index = ((x.double() - self.low) / self.width).floor().long()
-        index = index.clamp_(max=self.bins - 1)  # a point on the upper edge
+        # a point on the upper edge, or on an edge that its dtype had to round
+        index = index.clamp_(0, self.bins - 1)
         strides = self.bins ** torch.arange(self.dim - 1, -1, -1, device=x.device)
         return (index * strides).sum(1)
 
@@ -154,10 +162,12 @@ class GridDensity:
         If a value is NaN or ``+inf``, or every one is ``-inf``.
     TypeError
         If ``model`` is neither an energy model nor a distribution.
+    ValueError
+        If it gives anything but one number a grid point.
     """
 
     def __init__(self, model: EnergyModel | Distribution, grid: Grid) -> None:
-        values = _log_values(model, grid)
+        values = _log_values(model, grid.points_as(torch.float64))
         if torch.isnan(values).any() or (values == math.inf).any():
             bad = int((torch.isnan(values) | (values == math.inf)).sum())
             raise FloatingPointError(
@@ -170,7 +180,8 @@ class GridDensity:
                 f"{type(model).__name__} has no mass on the grid "
                 f"[{grid.low}, {grid.high}]**{grid.dim}"
             )
-        self.grid = grid
+        # a copy: what was normalised here must not change when training goes on
+        self.model, self.grid = copy.deepcopy(model), grid
         log_sum = torch.logsumexp(values, 0)
         log_volume = math.log(grid.cell_volume)
         self.log_partition = float(log_sum) + log_volume
@@ -193,21 +204,36 @@ class GridDensity:
         Returns
         -------
         Tensor, shape (...), float64
+
+        Raises
+        ------
+        ValueError
+            If there is not one value a grid point.
+        FloatingPointError
+            If the expectation is NaN or infinite.
         """
         if not isinstance(g, Tensor):
             g = g(self.grid.points_as(torch.float64))
-        if len(g) != len(self.prob):
+        if g.shape[:1] != self.prob.shape:
             raise ValueError(
-                f"g must give {len(self.prob)} rows, one a grid point, got {len(g)}"
+                f"g must give {len(self.prob)} rows, one a grid point, got shape "
+                f"{tuple(g.shape)}"
             )
-        return torch.tensordot(self.prob, g.double(), dims=1)
+        mean = torch.tensordot(self.prob, g.double().cpu(), dims=1)
+        check_finite("expectation of g", mean, "g must be finite at every grid point")
+        return mean
 
     def log_likelihood(self, x: Tensor) -> float:
-        """Mean log-density of the cells that hold the points ``x`` (n, dim), in nats.
+        """Mean log-density of points, in nats: theirs exactly, normalised by the grid.
 
-        The density is taken at the centre of each point's cell.
+        Parameters
+        ----------
+        x : Tensor, shape (n, dim)
+            Points in the box.
         """
-        return float(self.log_prob[self.grid.cells(x)].mean())
+        check_points("x", x, dim=self.grid.dim, allow_empty=False)
+        self.grid.cells(x)  # raises for points outside the box
+        return float(_log_values(self.model, x).mean()) - self.log_partition
 
     def kl(self, other: GridDensity | EnergyModel | Distribution) -> float:
         """Kullback-Leibler divergence ``KL(self || other)`` in nats.
@@ -219,7 +245,9 @@ class GridDensity:
         gap = self.log_prob - other.log_prob
         return float(_product(self.prob, gap).sum())
 
-    def _same_grid(self, other: GridDensity | EnergyModel | Distribution) -> GridDensity:
+    def _same_grid(
+        self, other: GridDensity | EnergyModel | Distribution
+    ) -> GridDensity:
         if not isinstance(other, GridDensity):
             return GridDensity(other, self.grid)
         if other.grid != self.grid:
@@ -239,6 +267,7 @@ class GridDensity:
         Tensor, shape (n, dim), dtype of the grid's points
         """
         check_int("n", n, 1)
+        check_generator(generator)
         cumulative = self.prob.cumsum(0)
         u = torch.rand(n, dtype=torch.float64, generator=generator) * cumulative[-1]
         # the minimum guards u == cumulative[-1], which rounding can produce
@@ -271,25 +300,34 @@ class GridDensity:
         return self.grid.points[index[order]]
 
 
-def _log_values(model: EnergyModel | Distribution, grid: Grid) -> Tensor:
-    """Unnormalised log-density at the grid points, float64, on the CPU."""
-    if isinstance(model, EnergyModel):
-        parameter = next(model.parameters(), None)
-        like = torch.empty(0) if parameter is None else parameter
-        points = grid.points_as(like.dtype, like.device)
+def _log_values(model: EnergyModel | Distribution, x: Tensor) -> Tensor:
+    """Unnormalised log-density at points, evaluated in the dtype of the model.
 
-        def evaluate(x: Tensor) -> Tensor:
-            return -energy_of(model, x)
+    Returns
+    -------
+    Tensor, shape (n,), float64, on the CPU
+    """
+    if isinstance(model, EnergyModel):
+        parameter = next(model.parameters(), x)
+        x = x.to(parameter.device, parameter.dtype)
+
+        def evaluate(part: Tensor) -> Tensor:
+            return -energy_of(model, part)
     elif isinstance(model, Distribution):
-        points, evaluate = grid.points_as(torch.float64), model.log_prob
+        if model.event_shape != x.shape[1:] or model.batch_shape:
+            raise ValueError(
+                f"model must have event_shape ({x.shape[1]},) and no batch_shape, got "
+                f"{tuple(model.event_shape)} and {tuple(model.batch_shape)}; "
+                "torch.distributions.Independent(model, 1) joins coordinates"
+            )
+        evaluate = model.log_prob
     else:
         raise TypeError(
             "model must be an EnergyModel or a torch Distribution, "
             f"got {type(model).__name__}"
         )
     with torch.no_grad():
-        parts = [evaluate(part).double().cpu() for part in points.split(_CHUNK)]
-    return torch.cat(parts)
+        return torch.cat([evaluate(part).double().cpu() for part in x.split(_CHUNK)])
 
 
 def _product(prob: Tensor, value: Tensor) -> Tensor:

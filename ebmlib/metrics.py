@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ebmlib._checks import check_int, check_points, check_positive
+from ebmlib._checks import check_generator, check_int, check_points, check_positive
 from ebmlib.grid import GridDensity
 
 
@@ -26,6 +26,7 @@ def kl(p: GridDensity, q: GridDensity) -> float:
     ValueError
         If the two live on different grids.
     """
+    _check_densities(p, q)
     return p.kl(q)
 
 
@@ -37,8 +38,7 @@ def total_variation(p: GridDensity, q: GridDensity) -> float:
     ValueError
         If the two live on different grids.
     """
-    if p.grid != q.grid:
-        raise ValueError(f"q must live on the grid of p, {p.grid}, got {q.grid}")
+    _check_densities(p, q)
     return 0.5 * float((p.prob - q.prob).abs().sum())
 
 
@@ -61,7 +61,7 @@ def mmd(x: Tensor, y: Tensor, *, bandwidth: float) -> float:
         raise ValueError(f"x and y must hold at least 2 points each, got {n} and {m}")
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (-torch.cdist(a, b).square() / (2 * bandwidth**2)).exp()
+        return (-_distances(a, b).square() / (2 * bandwidth**2)).exp()
 
     x, y = x.double(), y.double()
     # the diagonals are exactly 1 each and do not belong to an unbiased estimate
@@ -92,6 +92,7 @@ def sliced_wasserstein(
     """
     _check_pair(x, y)
     check_int("n_projections", n_projections, 1)
+    check_generator(generator)
     directions = torch.randn(
         x.shape[1], n_projections, dtype=torch.float64, generator=generator
     )
@@ -137,10 +138,26 @@ def mode_coverage(samples: Tensor, modes: Tensor, *, radius: float) -> ModeCover
     """
     _check_pair(samples, modes, ("samples", "modes"))
     check_positive("radius", radius)
-    distance, nearest = torch.cdist(samples, modes.to(samples)).min(1)
+    distance, nearest = _distances(samples, modes.to(samples)).min(1)
     near = distance <= radius
     counts = torch.bincount(nearest[near], minlength=len(modes))
     return ModeCoverage(counts, int((counts > 0).sum()), float(near.double().mean()))
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """Pairwise distances, from differences: the matrix product would cancel digits."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _check_densities(p: GridDensity, q: GridDensity) -> None:
+    for name, density in (("p", p), ("q", q)):
+        if not isinstance(density, GridDensity):
+            raise TypeError(
+                f"{name} must be a GridDensity, got {type(density).__name__}; "
+                f"GridDensity({name}, grid) makes one"
+            )
+    if p.grid != q.grid:
+        raise ValueError(f"q must live on the grid of p, {p.grid}, got {q.grid}")
 
 
 def _check_pair(x: Tensor, y: Tensor, names: tuple[str, str] = ("x", "y")) -> None:

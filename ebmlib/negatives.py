@@ -11,6 +11,7 @@ calls once a step.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 import torch
@@ -77,11 +78,12 @@ class GridNegatives:
             self._fixed = FixedPoints(model, points)
         energy = self._fixed.energy(model)
         values = -energy.detach().double()
-        log_sum = torch.logsumexp(values, 0)
-        weights = (values - log_sum).exp().to(energy.dtype)
-        log_volume = torch.tensor(self.grid.cell_volume).log()
+        prob = torch.softmax(values, 0)
+        # the sum of exp(values), from its largest term: no second pass of exponentials
+        log_sum = values.max() - prob.max().log()
+        log_partition = log_sum + math.log(self.grid.cell_volume)
         return Negatives(
-            self._fixed.points, weights, energy, log_sum.cpu() + log_volume
+            self._fixed.points, prob.to(energy.dtype), energy, log_partition
         )
 
 
@@ -90,23 +92,37 @@ class FixedPoints:
 
     The log-density of a tilted energy's prior does not change while the network is
     trained, so it is evaluated once.
+
+    Raises
+    ------
+    ValueError
+        If the prior is zero at a point: no tilt can give it any mass.
     """
 
     def __init__(self, model: EnergyModel, points: Tensor) -> None:
         self.model, self.points = model, points
         self._known: dict[str, Tensor] = {}
-        if isinstance(model, TiltedEnergy):
-            self._known["log_prior"] = model.log_prior(points).detach()
-            self._prior = model.prior
+        self._prior = getattr(model, "prior", None)
+        self._like = next(model.parameters(), points)
+        if type(model).energy is TiltedEnergy.energy:  # a subclass may have its own
+            log_prior = model.log_prior(points).detach()
+            impossible = ~torch.isfinite(log_prior)
+            if impossible.any():
+                first = int(impossible.nonzero()[0])
+                raise ValueError(
+                    "prior must be positive and finite at every point of training, got "
+                    f"log p0 = {float(log_prior[first])} at {points[first].tolist()} "
+                    f"and {int(impossible.sum()) - 1} more of {len(points)} points"
+                )
+            self._known["log_prior"] = log_prior
 
     def fits(self, model: EnergyModel) -> bool:
         """Whether what was computed once still holds for ``model``."""
-        if model is not self.model:
-            return False
-        like = next(model.parameters(), self.points)
-        same_place = like.dtype == self.points.dtype and like.device == self.points.device
-        return same_place and getattr(model, "prior", None) is getattr(
-            self, "_prior", None
+        return (
+            model is self.model
+            and getattr(model, "prior", None) is self._prior
+            and self._like.dtype == self.points.dtype
+            and self._like.device == self.points.device
         )
 
     def energy(self, model: EnergyModel) -> Tensor:
