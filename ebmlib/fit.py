@@ -204,7 +204,8 @@ def fit(
         began = time.perf_counter()
         negative = negatives(model, generator=generator)
         loss, reported = positive(negative, generator)
-        optimizer.zero_grad(set_to_none=True)
+        for p in parameters:
+            p.grad = None
         loss.backward()
         guard.check(float(reported))
         optimizer.param_groups[0]["lr"] = lr * SCHEDULES[schedule](step / horizon)
@@ -381,7 +382,7 @@ def _recorder(
     every: int,
     history: History,
 ) -> Callable[..., None]:
-    """A function that runs the callbacks when their turn has come."""
+    """A function that runs the callbacks in turn; one that raises leaves no gap."""
     if callbacks and history.records and set(callbacks) != set(history.records):
         raise ValueError(
             "callbacks must be none or those of the history to resume, "
@@ -390,7 +391,6 @@ def _recorder(
 
     def record(step: int, *, last: bool) -> None:
         if callbacks and (step % every == 0 or last):
-            # all of them before any is stored: one that raises leaves no gap
             values = {name: call(model, step) for name, call in callbacks.items()}
             history.recorded_steps.append(step)
             for name, value in values.items():
