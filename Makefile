@@ -53,7 +53,7 @@ clean: ## delete what a build wrote; `rm -r .venv` deletes the environment
 
 venv: $(READY) ## only make the environment
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) \
 	  else "Python 3.11 or newer is needed, this is %d.%d. Say which one to use: \
 	make PYTHON=python3.12 ..." % v[:2])'
