@@ -23,6 +23,7 @@ from ebmlib._checks import (
     check_points,
     check_positive,
 )
+from ebmlib._memory import keep_freed_memory
 from ebmlib.energy import EnergyModel, energy_of
 from ebmlib.grid import Grid
 from ebmlib.negatives import FixedPoints, GridNegatives, NegativePhase, Negatives
@@ -80,14 +81,11 @@ class TrainingDiverged(FloatingPointError):
         self.history = history
 
 
-def cosine(fraction: float) -> float:
-    """Cosine decay from 1 to 0 (Loshchilov and Hutter 2017, without restarts)."""
-    return 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
-
-
+# the learning rate's factor at a fraction of the horizon; the cosine is that of
+# Loshchilov and Hutter (2017), without restarts
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda fraction: 1.0,
-    "cosine": cosine,
+    "cosine": lambda fraction: 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0))),
 }
 
 
@@ -198,6 +196,7 @@ def fit(
         optimizer.param_groups[0]["betas"] = betas
     guard = _Guard(parameters, history)
     record = _recorder(model, callbacks or {}, record_every, history)
+    keep_freed_memory()
     if start == 0:
         record(0, last=False)
     for step in tqdm(range(start, stop), disable=not progress, desc="fit"):

@@ -302,7 +302,7 @@ function render({ model, el }) {
     ]);
     models.show();
     shown.show(model.get("show"), options);
-    grid.show(model.get("resolution"), spec.resolutions.map((n) => [n, `${n} × ${n}`]));
+    grid.show(model.get("resolution"), spec.resolutions.map((n) => [n, `${n}²`]));
     borders.show(Math.min(model.get("boundaries"), sums.depth()), [[0, "none"], ...layers]);
     temperature.show();
     dots.show();

@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributions import Independent, Uniform
 
 from ebmlib.energy import EnergyModel, TiltedEnergy, gaussian, mlp
-from ebmlib.fit import TrainingDiverged, cosine, fit, fit_coarse_to_fine
+from ebmlib.fit import SCHEDULES, TrainingDiverged, fit, fit_coarse_to_fine
 from ebmlib.grid import Grid, GridDensity
 from ebmlib.negatives import GridNegatives, Negatives
 
@@ -224,10 +224,10 @@ def test_the_generator_reaches_the_negative_phase_and_spares_the_global_one():
 
 
 def test_schedules():
-    assert cosine(0) == 1
-    assert cosine(0.5) == pytest.approx(0.5)
-    assert cosine(1) == pytest.approx(0)
-    assert cosine(2) == pytest.approx(0)
+    assert SCHEDULES["cosine"](0) == 1
+    assert SCHEDULES["cosine"](0.5) == pytest.approx(0.5)
+    assert SCHEDULES["cosine"](1) == pytest.approx(0)
+    assert SCHEDULES["cosine"](2) == pytest.approx(0)
     data, model = points(), small()
     # Adam's first step has the length of the learning rate in every coordinate
     before = parameters(model)
