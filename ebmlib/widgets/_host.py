@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import difflib
 import io
 import json
 import re
@@ -16,6 +15,8 @@ import anywidget
 import numpy as np
 import traitlets
 from PIL import Image
+
+from ebmlib._checks import nearest
 
 HERE = Path(__file__).parent
 _IMPORT = re.compile(r'^import\s*\{[^}]*\}\s*from\s*"\./(\w+\.mjs)";\n', re.MULTILINE)
@@ -121,8 +122,8 @@ def encode_image(
 def suggest(name: str, value: object, allowed: Iterable[object]) -> str:
     """Return an error message for an unknown choice, with the nearest allowed one."""
     options = [str(option) for option in allowed]
-    near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(str(value), options)
+    hint = f"; did you mean {near!r}?" if near is not None else ""
     return f"{name} must be one of {options}, got {value!r}{hint}"
 
 

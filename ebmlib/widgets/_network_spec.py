@@ -10,6 +10,7 @@ import torch
 from torch import distributions as dist
 from torch import nn
 
+from ebmlib.grid import Grid
 from ebmlib.widgets._host import encode_array
 
 _LINEAR, _ACTIVATIONS = nn.Linear, (nn.ReLU, nn.LeakyReLU, nn.Softplus, nn.Tanh)
@@ -146,13 +147,6 @@ def prior_spec(
     }
 
 
-def grid_points(low: float, high: float, bins: int) -> torch.Tensor:
-    """Return cell centres of the square, (bins**2, 2), first coordinate slowest."""
-    edges = torch.linspace(low, high, bins + 1, dtype=torch.float64)
-    axis = (edges[1:] + edges[:-1]) / 2
-    return torch.cartesian_prod(axis, axis)
-
-
 def truth_spec(truth: Any, low: float, high: float, bins: int) -> dict[str, Any]:
     """Describe a true density by its logarithm at the cell centres.
 
@@ -177,7 +171,8 @@ def truth_spec(truth: Any, low: float, high: float, bins: int) -> dict[str, Any]
         If the values are no square grid, are NaN or +inf, or are -inf everywhere.
     """
     if hasattr(truth, "log_prob") and callable(truth.log_prob):
-        values = truth.log_prob(grid_points(low, high, bins)).detach().cpu().numpy()
+        points = Grid(low, high, bins).points_as(torch.float64)
+        values = truth.log_prob(points).detach().cpu().numpy()
     else:
         values = torch.as_tensor(truth).detach().cpu().numpy()
     side = round(values.size**0.5)

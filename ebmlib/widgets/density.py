@@ -13,6 +13,7 @@ import torch
 import traitlets
 from PIL import Image
 
+from ebmlib.grid import Grid
 from ebmlib.widgets._host import (
     PageWidget,
     axis_label,
@@ -23,7 +24,6 @@ from ebmlib.widgets._host import (
     suggest,
 )
 from ebmlib.widgets._network_spec import (
-    grid_points,
     network_spec,
     prior_spec,
     truth_spec,
@@ -266,7 +266,7 @@ class DensityExplorer(PageWidget):
         """Draw the model's density as it stands, whatever else is on show."""
         low, high = self.spec["box"]
         network, prior = self._networks[tuple(self.model)]
-        points = grid_points(low, high, self.resolution)
+        points = Grid(low, high, self.resolution).points_as(torch.float64)
         with torch.no_grad():
             log_p = network(points).squeeze(-1)
             if prior is not None:
