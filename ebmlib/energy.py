@@ -160,7 +160,7 @@ class TiltedEnergy(EnergyModel):
         -------
         Tensor, shape (n,)
         """
-        if x.ndim != 2:
+        if x.ndim != 2 or not x.is_floating_point():
             check_points("x", x)
         f = self.negative_energy(x)
         if log_prior is None:
@@ -240,6 +240,10 @@ def mlp(
         For fewer than two widths, a width below 1, an unknown name, or points
         ``through`` that are none or of another dimension.
     """
+    if not isinstance(widths, Sequence):
+        raise TypeError(
+            f"widths must list sizes, such as [2, 32, 1], got {type(widths).__name__}"
+        )
     if len(widths) < 2:
         raise ValueError(f"widths must list at least 2 sizes, got {list(widths)}")
     for width in widths:

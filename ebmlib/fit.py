@@ -24,11 +24,16 @@ from ebmlib._checks import (
     check_positive,
 )
 from ebmlib._memory import keep_freed_memory
+from ebmlib._training import (
+    Callback,
+    check_resume,
+    checked,
+    recorder,
+    wants_bar,
+)
 from ebmlib.energy import EnergyModel, energy_of
 from ebmlib.grid import Grid
 from ebmlib.negatives import FixedPoints, GridNegatives, NegativePhase, Negatives
-
-Callback = Callable[[EnergyModel, int], Any]
 
 
 @dataclass
@@ -105,7 +110,7 @@ def fit(
     record_every: int = 10,
     resume: History | None = None,
     generator: torch.Generator | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> History:
     """Train a model by maximum likelihood: push the data down, pull the samples up.
 
@@ -145,8 +150,8 @@ def fit(
         Go on from here: the history is extended and the optimiser takes up its state.
     generator : torch.Generator, optional
         For minibatches and for the negative phase.
-    progress : bool
-        Show a progress bar.
+    progress : bool, optional
+        Show a progress bar; unless given, in a live notebook only.
 
     Returns
     -------
@@ -162,7 +167,8 @@ def fit(
         is left with its last good parameters.
     ValueError
         If an argument is out of its range, nothing is to be trained, or the data are
-        empty, not finite, of the wrong shape, off the grid, or where the prior is zero.
+        empty, not finite, of the wrong shape, off the grid, or where the prior is zero,
+        or ``resume`` is the history of another model.
 
     Notes
     -----
@@ -176,6 +182,8 @@ def fit(
     check_int("n_steps", n_steps, 1)
     check_int("record_every", record_every, 1)
     check_positive("lr", lr)
+    if len(betas) != 2:
+        raise ValueError(f"betas must be a pair of decay rates, got {betas}")
     check_choice("schedule", schedule, tuple(SCHEDULES))
     check_choice("data_term", data_term, ("points", "cells"))
     check_generator(generator)
@@ -186,6 +194,11 @@ def fit(
             f"{type(negatives).__name__}"
         )
     history = History() if resume is None else resume
+    if not isinstance(history, History):
+        raise TypeError(
+            f"resume must be the History that fit returned, got {type(resume).__name__}"
+        )
+    check_resume(history, parameters)
     start, stop = history.n_steps, history.n_steps + n_steps
     horizon = stop if horizon is None else horizon
     check_int("horizon", horizon, 1)
@@ -195,13 +208,13 @@ def fit(
         optimizer.load_state_dict(history.optimizer_state)
         optimizer.param_groups[0]["betas"] = betas
     guard = _Guard(parameters, history)
-    record = _recorder(model, callbacks or {}, record_every, history)
+    record = recorder(model, callbacks, record_every, history)
     keep_freed_memory()
     if start == 0:
         record(0, last=False)
-    for step in tqdm(range(start, stop), disable=not progress, desc="fit"):
+    for step in tqdm(range(start, stop), disable=not wants_bar(progress), desc="fit"):
         began = time.perf_counter()
-        negative = negatives(model, generator=generator)
+        negative = checked(negatives(model, generator=generator))
         loss, reported = positive(negative, generator)
         for p in parameters:
             p.grad = None
@@ -244,6 +257,11 @@ def fit_coarse_to_fine(
     History
         Of all stages together.
     """
+    if not (isinstance(grids, Sequence) and isinstance(n_steps, Sequence)):
+        raise TypeError(
+            "grids and n_steps must be sequences with one entry a stage, got "
+            f"{type(grids).__name__} and {type(n_steps).__name__}"
+        )
     if len(grids) != len(n_steps) or not grids:
         raise ValueError(
             "grids and n_steps must have one entry a stage, "
@@ -366,33 +384,11 @@ class _Guard:
             self.history.optimizer_state = {}
             raise TrainingDiverged(
                 f"loss is {loss} and its gradient norm {norm} at step "
-                f"{self.history.n_steps}; the model was set back to its last good "
-                "parameters: try a smaller lr, or a prior that covers the data",
+                f"{self.history.n_steps}; the model holds the last parameters with a "
+                "finite loss, or those it came with: try a smaller lr, or a prior that "
+                "covers the data",
                 self.history,
             )
         torch._foreach_copy_(self.good, self.now)
         self.history.loss.append(loss)
         self.history.grad_norm.append(norm)
-
-
-def _recorder(
-    model: EnergyModel,
-    callbacks: Mapping[str, Callback],
-    every: int,
-    history: History,
-) -> Callable[..., None]:
-    """A function that runs the callbacks in turn; one that raises leaves no gap."""
-    if callbacks and history.records and set(callbacks) != set(history.records):
-        raise ValueError(
-            "callbacks must be none or those of the history to resume, "
-            f"{list(history.records)}, got {list(callbacks)}"
-        )
-
-    def record(step: int, *, last: bool) -> None:
-        if callbacks and (step % every == 0 or last):
-            values = {name: call(model, step) for name, call in callbacks.items()}
-            history.recorded_steps.append(step)
-            for name, value in values.items():
-                history.records.setdefault(name, []).append(value)
-
-    return record

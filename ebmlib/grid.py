@@ -161,12 +161,18 @@ class GridDensity:
     FloatingPointError
         If a value is NaN or ``+inf``, or every one is ``-inf``.
     TypeError
-        If ``model`` is neither an energy model nor a distribution.
+        If ``model`` is neither an energy model nor a distribution, or ``grid`` is no
+        grid.
     ValueError
         If it gives anything but one number a grid point.
     """
 
     def __init__(self, model: EnergyModel | Distribution, grid: Grid) -> None:
+        if not isinstance(grid, Grid):
+            raise TypeError(
+                "grid must be a Grid, such as Grid(bins=200), got "
+                f"{type(grid).__name__}"
+            )
         values = _log_values(model, grid.points_as(torch.float64))
         if torch.isnan(values).any() or (values == math.inf).any():
             bad = int((torch.isnan(values) | (values == math.inf)).sum())

@@ -266,3 +266,11 @@ def test_a_model_must_say_what_its_energy_is():
 
     with pytest.raises(NotImplementedError, match="Forgetful must define energy"):
         Forgetful()(torch.zeros(1, 2))
+
+
+def test_widths_are_a_list_and_points_are_real():
+    with pytest.raises(TypeError, match=r"widths must list sizes.* got int"):
+        mlp(2)
+    model = TiltedEnergy(mlp([2, 3, 1]))
+    with pytest.raises(TypeError, match="x must have a floating-point dtype"):
+        model.energy(torch.zeros(4, 2, dtype=torch.int64))

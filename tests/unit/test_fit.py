@@ -457,6 +457,19 @@ def recorded(model=None):
             ValueError,
             "model must have a parameter that requires a gradient",
         ),
+        ({"betas": (0.9,)}, ValueError, "betas must be a pair of decay rates"),
+        ({"callbacks": [print]}, TypeError, "callbacks must map names .* got list"),
+        ({"resume": {}}, TypeError, "resume must be the History .* got dict"),
+        (
+            {"negatives": lambda model, generator: torch.zeros(3, 2).double()},
+            TypeError,
+            "negatives must return .*Negatives.* got Tensor",
+        ),
+        (
+            {"negatives": lambda model, generator: Negatives(points(4), torch.ones(3))},
+            ValueError,
+            r"one weight a point: 4 points, weights of shape \(3,\)",
+        ),
         ({"data": torch.zeros(0, 2)}, ValueError, "data is empty"),
         ({"data": torch.zeros(3)}, ValueError, r"data must have shape \(n, d\)"),
         ({"data": [[0.0, 0.0]]}, TypeError, "data must be a torch.Tensor, got list"),
@@ -498,3 +511,34 @@ def test_coarse_to_fine_wants_steps_for_every_grid(grids, n_steps):
         ValueError, match="grids and n_steps must have one entry a stage"
     ):
         fit_coarse_to_fine(small(), points(), grids, n_steps)
+
+
+@pytest.mark.parametrize("widths", [[2, 2, 1], [2, 64, 1], [2, 6, 6, 1], [2, 1]])
+def test_the_history_of_another_network_is_refused(widths):
+    """The fused optimiser trusts its state: another shape would corrupt memory."""
+    history = fit(small(), points(), GridNegatives(GRID), 2)
+    other = TiltedEnergy(mlp(widths, generator=seeded()).double(), gaussian())
+    with pytest.raises(ValueError, match="resume must be the history of this model"):
+        fit(other, points(), GridNegatives(GRID), 2, resume=history)
+
+
+def test_stages_must_be_lists():
+    with pytest.raises(TypeError, match="sequences with one entry a stage, got"):
+        fit_coarse_to_fine(small(), points(), n_steps=100)
+
+
+def test_the_bar_is_for_live_notebooks(monkeypatch):
+    from ebmlib._training import wants_bar
+
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    assert wants_bar(True)
+    assert not wants_bar(False)
+    assert not wants_bar(None)  # no notebook here
+
+    class ZMQInteractiveShell:
+        pass
+
+    monkeypatch.setattr("IPython.get_ipython", ZMQInteractiveShell)
+    assert wants_bar(None)
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert not wants_bar(None)

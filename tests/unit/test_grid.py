@@ -401,3 +401,8 @@ FLAT = GridDensity(Given(torch.zeros(4)), Grid(bins=2))
 def test_errors_name_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_number_is_no_grid():
+    with pytest.raises(TypeError, match=r"grid must be a Grid.* got int"):
+        GridDensity(gaussian(), 20)
