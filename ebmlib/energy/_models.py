@@ -1,9 +1,4 @@
-"""Energies, the densities they define, and the small networks behind them.
-
-One sign throughout: ``energy(x)`` is low where ``x`` is likely, and
-``p(x) = exp(-energy(x)) / Z``.  The negative energy ``f`` of the Deep FRAME model
-(Zhu 2019, equation 2.1) is called ``negative_energy``, never ``energy``.
-"""
+"""Energy models, tilted references and multilayer perceptrons."""
 
 from __future__ import annotations
 
