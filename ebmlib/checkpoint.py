@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from ebmlib.energy import ACTIVATIONS, TiltedEnergy, gaussian, mlp
+from ebmlib.energy import TiltedEnergy, gaussian, mlp
+from ebmlib.energy._models import ACTIVATIONS
 
 
 def save_models(
