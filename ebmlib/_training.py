@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -60,18 +58,6 @@ def check_resume(history: History, parameters: list[Tensor]) -> None:
             "resume must be the history of this model; its parameters have the shapes "
             f"{list(present.values())}, those of the history {list(saved.values())}"
         )
-
-
-def wants_bar(progress: bool | None) -> bool:
-    """Whether to show a bar: as asked, else in a live notebook only.
-
-    ``TQDM_DISABLE`` in the environment keeps executed books and tests quiet.
-    """
-    if progress is not None:
-        return progress
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    live = type(shell).__name__ == "ZMQInteractiveShell"
-    return live and not os.environ.get("TQDM_DISABLE")
 
 
 def checked(negative: Negatives) -> Negatives:

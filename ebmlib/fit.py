@@ -24,12 +24,12 @@ from ebmlib._checks import (
     check_positive,
 )
 from ebmlib._memory import keep_freed_memory
+from ebmlib._progress import wants_bar
 from ebmlib._training import (
     Callback,
     check_resume,
     checked,
     recorder,
-    wants_bar,
 )
 from ebmlib.energy import EnergyModel, energy_of
 from ebmlib.grid import Grid

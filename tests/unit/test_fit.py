@@ -528,7 +528,7 @@ def test_stages_must_be_lists():
 
 
 def test_the_bar_is_for_live_notebooks(monkeypatch):
-    from ebmlib._training import wants_bar
+    from ebmlib._progress import wants_bar
 
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     assert wants_bar(True)
