@@ -5,6 +5,8 @@ One sign throughout: ``energy(x)`` is low where ``x`` is likely, and
 (Zhu 2019, equation 2.1) is called ``negative_energy``, never ``energy``.
 """
 
+from ebmlib.energy._experts import ProductOfExperts, StudentTExperts
+from ebmlib.energy._latent import GaussianRBM, LogisticExperts, free_energy
 from ebmlib.energy._models import (
     EnergyModel,
     TiltedEnergy,
@@ -13,4 +15,15 @@ from ebmlib.energy._models import (
     mlp,
 )
 
-__all__ = ["EnergyModel", "TiltedEnergy", "energy_of", "gaussian", "mlp"]
+__all__ = [
+    "EnergyModel",
+    "GaussianRBM",
+    "LogisticExperts",
+    "ProductOfExperts",
+    "StudentTExperts",
+    "TiltedEnergy",
+    "energy_of",
+    "free_energy",
+    "gaussian",
+    "mlp",
+]
