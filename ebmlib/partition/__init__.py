@@ -1,0 +1,10 @@
+"""The exact geometry of a ReLU energy in the plane.
+
+A network with ReLU activations is affine on each of finitely many convex polygons.
+:class:`ReLUPartition` finds them all, and with them whatever can be said exactly about
+the density that the network defines.
+"""
+
+from ebmlib.partition._partition import ReLUPartition
+
+__all__ = ["ReLUPartition"]

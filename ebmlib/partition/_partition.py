@@ -1,0 +1,251 @@
+"""The partition of a box into the regions of a ReLU network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ebmlib._checks import check_finite, check_int, check_interval
+from ebmlib.partition._geometry import Floats, Layer, split_box
+
+
+class ReLUPartition:
+    """Convex polygons on each of which a ReLU network is affine.
+
+    Every hidden neuron with a ReLU (or leaky ReLU) draws the line on which its
+    pre-activation is zero, straight in the first layer and bent at the lines of the
+    earlier layers in the others.  The lines cut the box into convex polygons; on
+    polygon ``r`` the network's value is ``f(x) = gradients[r] @ x + offsets[r]`` (Zhu
+    2019, sections 2.2 and 3.1).
+
+    Made by :meth:`from_network`.  All tensors are on the CPU, and real numbers are
+    float64.
+
+    Attributes
+    ----------
+    low, high : Tensor, shape (2,)
+        Corners of the box.
+    n_regions : int
+        Number of regions R.
+    points : Tensor, shape (U, 2)
+        Corner points of the polygons, each once.
+    corners : Tensor of int64, shape (V,)
+        Which points are the corners of the polygons: counter-clockwise, one polygon
+        after the other.
+    starts : Tensor of int64, shape (R + 1,)
+        Region ``r`` has the corners ``starts[r]:starts[r + 1]``.
+    edge_neurons : Tensor of int64, shape (V,)
+        The neuron whose line the edge from a corner to the next one lies on, counted
+        through the layers from 0; where lines coincide, the first of them.  On the
+        border of the box -1 (bottom), -2 (right), -3 (top), -4 (left).
+    patterns : tuple of bool Tensors, each of shape (R, width)
+        Which neurons of each hidden layer are active on each region.
+    gradients : Tensor, shape (R, 2)
+    offsets : Tensor, shape (R,)
+        The affine map of the network on each region.
+    widths : tuple of int
+        Widths of the hidden layers.
+
+    Notes
+    -----
+    A pre-activation is taken as zero at a corner point where it is below 4096 times a
+    bound on its rounding error (some 1e-12 of its scale): lines that pass a corner that
+    closely pass through it, and no polygon thinner than that is split off.  So
+    duplicated neurons, parallel and concurrent lines, and lines through the corners of
+    the box need no care.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        slopes: Sequence[float],
+        low: Floats,
+        high: Floats,
+    ) -> None:
+        cells = split_box(layers[:-1], slopes, low, high)
+        gradients, offsets = _affine_maps(layers, slopes, cells.patterns)
+        self._layers, self._slopes = tuple(layers), tuple(slopes)
+        self.low, self.high = torch.from_numpy(low), torch.from_numpy(high)
+        self.n_regions = len(cells.lengths)
+        self.points = torch.from_numpy(cells.points)
+        self.corners = torch.from_numpy(cells.corners)
+        self.edge_neurons = torch.from_numpy(cells.edges)
+        self.starts = torch.from_numpy(np.append(0, np.cumsum(cells.lengths)))
+        self.patterns = tuple(map(torch.from_numpy, cells.patterns))
+        self.gradients = torch.from_numpy(gradients)
+        self.offsets = torch.from_numpy(offsets)
+        self.widths = tuple(len(bias) for _, bias in layers[:-1])
+
+    @classmethod
+    def from_network(
+        cls,
+        network: nn.Sequential,
+        low: float | Sequence[float] = -1.0,
+        high: float | Sequence[float] = 1.0,
+    ) -> ReLUPartition:
+        """Find the regions of a network within a box.
+
+        Parameters
+        ----------
+        network : nn.Sequential
+            Affine layers with ReLU or leaky ReLU between them, as
+            :func:`ebmlib.energy.mlp` makes them: 2 inputs, 1 output, any depth.
+            Parameters of any dtype are taken as they are, as float64.
+        low, high : float or pair of floats
+            Sides of the box, the same along both axes or one each.
+
+        Raises
+        ------
+        TypeError
+            If ``network`` is not an ``nn.Sequential``.
+        ValueError
+            If a layer is of another kind (then ``f`` would not be piecewise affine),
+            the network does not map the plane to numbers, or the box is empty.
+        FloatingPointError
+            If a parameter, or a pre-activation within the box, is not finite.
+        """
+        layers, slopes = _read(network)
+        return cls(layers, slopes, *_box(low, high))
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(n_regions={self.n_regions}, widths={self.widths}, "
+            f"low={self.low.tolist()}, high={self.high.tolist()})"
+        )
+
+    @cached_property
+    def vertices(self) -> Tensor:
+        """Vertices of the polygons, counter-clockwise, one after the other: (V, 2)."""
+        return self.points[self.corners]
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """Number of vertices of each region, shape (R,), int64."""
+        return self.starts.diff()
+
+    @property
+    def polygons(self) -> tuple[Tensor, ...]:
+        """The vertices of each region, a tuple of tensors of shape (k, 2)."""
+        return self.vertices.split(self.lengths.tolist())
+
+    @cached_property
+    def corner_regions(self) -> Tensor:
+        """The region to which each row of :attr:`vertices` belongs: (V,), int64."""
+        return torch.repeat_interleave(self.lengths)
+
+    @cached_property
+    def following(self) -> Tensor:
+        """Row of the next vertex around the same polygon, shape (V,), int64."""
+        following = torch.arange(1, len(self.corners) + 1)
+        following[self.starts[1:] - 1] = self.starts[:-1]
+        return following
+
+    @cached_property
+    def triangles(self) -> tuple[Tensor, Tensor]:
+        """Each polygon as a fan of triangles around its first vertex.
+
+        Returns
+        -------
+        points : Tensor, shape (T, 3, 2)
+            Counter-clockwise.
+        regions : Tensor, shape (T,), int64
+            In ascending order.
+        """
+        first = self.starts[self.corner_regions]
+        row = torch.arange(len(self.corners))
+        inner = (row != first) & (self.following != first)
+        index = torch.stack([first[inner], row[inner], self.following[inner]], 1)
+        return self.vertices[index], self.corner_regions[inner]
+
+    @cached_property
+    def areas(self) -> Tensor:
+        """Area of each region, shape (R,), in the square of the units of ``x``."""
+        points, regions = self.triangles
+        (ux, uy), (vx, vy) = (points[:, 1:] - points[:, :1]).permute(1, 2, 0)
+        areas = torch.zeros(self.n_regions, dtype=torch.float64)
+        return areas.index_add_(0, regions, (ux * vy - uy * vx) / 2)
+
+    @cached_property
+    def centroids(self) -> Tensor:
+        """Mean of each region's vertices, a point inside it: (R, 2)."""
+        total = torch.zeros(self.n_regions, 2, dtype=torch.float64)
+        total.index_add_(0, self.corner_regions, self.vertices)
+        return total / self.lengths[:, None]
+
+
+def _affine_maps(
+    layers: Sequence[Layer],
+    slopes: Sequence[float],
+    patterns: Sequence[np.ndarray],
+    chunk: int = 4096,
+) -> tuple[Floats, Floats]:
+    """Gradient and offset of the network on each region, from the output backwards."""
+    n = len(patterns[0]) if patterns else 1
+    gradients, offsets = np.empty((n, 2)), np.empty(n)
+    weight, bias = layers[-1]
+    for begin in range(0, n, chunk):
+        part = slice(begin, begin + chunk)
+        gradient, offset = weight, bias
+        hidden = zip(layers[:-1], slopes, patterns, strict=True)
+        for (inner, shift), slope, pattern in reversed(list(hidden)):
+            gradient = gradient * np.where(pattern[part], 1.0, slope)
+            offset = offset + gradient @ shift
+            gradient = gradient @ inner
+        gradients[part], offsets[part] = gradient, offset
+    return gradients, offsets
+
+
+def _read(network: nn.Sequential) -> tuple[list[Layer], list[float]]:
+    """Weights and biases in float64, and the activations' slopes below zero."""
+    if not isinstance(network, nn.Sequential):
+        hint = "; pass model.network" if hasattr(network, "network") else ""
+        raise TypeError(
+            "network must be an nn.Sequential of affine layers and ReLUs, "
+            f"got {type(network).__name__}{hint}"
+        )
+    modules = list(network)
+    linears, activations = modules[::2], modules[1::2]
+    for module in activations:
+        if not isinstance(module, nn.ReLU | nn.LeakyReLU):
+            raise ValueError(
+                "network must have ReLU or LeakyReLU between its affine layers, got "
+                f"{type(module).__name__}: f would not be affine on polygons"
+            )
+    if len(modules) % 2 == 0 or not all(isinstance(m, nn.Linear) for m in linears):
+        raise ValueError(
+            "network must be affine layers (nn.Linear) and activations in turn, "
+            f"affine at both ends, got {network}"
+        )
+    if linears[0].in_features != 2 or linears[-1].out_features != 1:
+        raise ValueError(
+            "network must map the plane to numbers, 2 inputs and 1 output, got "
+            f"{linears[0].in_features} and {linears[-1].out_features}"
+        )
+    for name, parameter in network.named_parameters():
+        check_finite(f"parameter {name} of the network", parameter, "training diverged")
+    layers = [(_array(m.weight), _array(m.bias, m.out_features)) for m in linears]
+    return layers, [float(getattr(m, "negative_slope", 0.0)) for m in activations]
+
+
+def _array(parameter: Tensor | None, width: int = 0) -> Floats:
+    if parameter is None:  # a layer without bias
+        return np.zeros(width)
+    return parameter.detach().double().cpu().numpy()
+
+
+def _box(low: float | Sequence[float], high: float | Sequence[float]) -> list[Floats]:
+    """Corners of the box, of shape (2,) each."""
+    ends = []
+    for name, value in (("low", low), ("high", high)):
+        pair = value.tolist() if isinstance(value, Tensor) else value
+        pair = list(pair) if isinstance(pair, Sequence) else [pair, pair]
+        if len(pair) != 2:
+            raise ValueError(f"{name} must be a number or a pair, got {value}")
+        ends.append(pair)
+    for names, *side in zip(("low", "low[1]"), *ends, strict=True):
+        check_interval(*side, names=(names, names.replace("low", "high")))
+    return [np.array(end, dtype=np.float64) for end in ends]
