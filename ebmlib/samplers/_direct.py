@@ -110,6 +110,11 @@ def rejection_sample(
     exact = None
     if log_partition is not None:
         check_number("log_partition", log_partition)
+        if log_partition > log_bound:
+            raise ValueError(
+                f"log_bound must be at least log_partition={log_partition:g} when the "
+                f"proposal is normalised, got {log_bound:g}"
+            )
         exact = math.exp(float(log_partition) - float(log_bound))
     kept: list[Tensor] = []
     accepted = proposed = 0
@@ -140,7 +145,7 @@ def _keep(
     x: Tensor,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Which proposals to keep, (n,) bool, after the bound was checked at all of them."""
+    """Which proposals to keep, (n,) bool; the bound is checked at all of them."""
     log_p, log_q = log_density(target, x), log_density(proposal, x)
     excess = log_p - log_q - log_bound
     size = log_p.abs() + log_q.abs() + abs(log_bound)
@@ -153,8 +158,7 @@ def _keep(
             f"proposals, worst by {float(excess[worst]):.6g} nats at "
             f"x = {x[worst].tolist()}: it must be at least the largest -E(x) - log q(x)"
         )
-    u = torch.rand(len(x), dtype=torch.float64, generator=generator)
-    return u.to(excess.device).log() < excess
+    return uniform(len(x), generator).to(excess.device).log() < excess
 
 
 def inverse_cdf(target: Target, grid: Grid, u: Tensor) -> Tensor:
@@ -190,8 +194,8 @@ def inverse_cdf(target: Target, grid: Grid, u: Tensor) -> Tensor:
         raise TypeError(f"grid must be a Grid, got {type(grid).__name__}")
     if grid.dim != 1:
         raise ValueError(
-            f"grid must have dim 1, got {grid.dim}; GridDensity.sample draws from cells "
-            "of any dimension"
+            f"grid must have dim 1, got {grid.dim}; GridDensity.sample draws from "
+            "cells of any dimension"
         )
     check_tensor("u", u)
     if u.ndim != 1 or not bool(((u >= 0) & (u <= 1)).all()):
@@ -238,8 +242,7 @@ def inverse_cdf_sample(
     """
     check_int("n", n, 1)
     check_generator(generator)
-    u = torch.rand(n, dtype=torch.float64, generator=generator)
-    return inverse_cdf(target, grid, u)
+    return inverse_cdf(target, grid, uniform(n, generator))
 
 
 def log_density(target: Target, x: Tensor) -> Tensor:
@@ -287,6 +290,12 @@ def check_proposal(name: str, proposal: Distribution, dim: int | None = None) ->
             f"batch_shape, got {shape} and {tuple(proposal.batch_shape)}; "
             "torch.distributions.Independent(distribution, 1) joins coordinates"
         )
+
+
+def uniform(n: int, generator: torch.Generator | None) -> Tensor:
+    """Uniform numbers in [0, 1), (n,) float64, on the generator's device."""
+    device = None if generator is None else generator.device
+    return torch.rand(n, dtype=torch.float64, generator=generator, device=device)
 
 
 def draw(

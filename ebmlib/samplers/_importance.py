@@ -17,7 +17,13 @@ from ebmlib._checks import (
     check_int,
     check_tensor,
 )
-from ebmlib.samplers._direct import Target, check_proposal, draw, log_density
+from ebmlib.samplers._direct import (
+    Target,
+    check_proposal,
+    draw,
+    log_density,
+    uniform,
+)
 
 RESAMPLING = ("systematic", "multinomial")
 
@@ -235,10 +241,10 @@ def resample(
     check_finite("weights", weights, "subtract the largest log-weight first")
     cumulative = weights.double().cpu().cumsum(0)
     if method == "systematic":
-        offset = torch.rand((), dtype=torch.float64, generator=generator)
+        offset = uniform(1, generator).cpu()
         u = (torch.arange(n, dtype=torch.float64) + offset) / n
     else:
-        u = torch.rand(n, dtype=torch.float64, generator=generator)
+        u = uniform(n, generator).cpu()
     index = torch.searchsorted(cumulative, u * cumulative[-1], right=True)
     return index.clamp_(max=int(weights.nonzero()[-1]))
 
@@ -301,7 +307,6 @@ def sampling_importance_resampling(
     size = max(2, 10 * n) if n_proposals is None else n_proposals
     weighted = importance_sample(target, proposal, size, generator=generator)
     index = resample(weighted.weights, n, method=method, generator=generator)
-    shuffled = index[torch.randperm(n, generator=generator)].to(weighted.samples.device)
-    return Resampled(
-        weighted.samples[shuffled], int(index.unique().numel()), weighted
-    )
+    shuffled = index[uniform(n, generator).cpu().argsort()]
+    chosen = weighted.samples[shuffled.to(weighted.samples.device)]
+    return Resampled(chosen, int(index.unique().numel()), weighted)
