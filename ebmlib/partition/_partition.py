@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from ebmlib._checks import check_finite, check_int, check_interval
+from ebmlib._checks import (
+    check_finite,
+    check_int,
+    check_interval,
+    check_number,
+    check_points,
+    check_positive,
+)
+from ebmlib.partition import _groups
+from ebmlib.grid import GridDensity
+from ebmlib.partition._density import Moments, PolygonDensity
 from ebmlib.partition._geometry import Floats, Layer, split_box
+from ebmlib.partition._modes import Modes
+from ebmlib.partition._groups import LayerActivity, RegionGroup
+from ebmlib.partition._lookup import PatternTable, deepest
 
 
 class ReLUPartition:
@@ -175,6 +189,261 @@ class ReLUPartition:
         total = torch.zeros(self.n_regions, 2, dtype=torch.float64)
         total.index_add_(0, self.corner_regions, self.vertices)
         return total / self.lengths[:, None]
+
+    @cached_property
+    def shared_edges(self) -> Tensor:
+        """Every edge between two regions, as a row of :attr:`vertices` in either.
+
+        Shape (P, 2), int64: the edge from that vertex to its :attr:`following` one, as
+        each of the two regions sees it.
+        """
+        ends = torch.stack([self.corners, self.corners[self.following]])
+        key = ends.amin(0) * len(self.points) + ends.amax(0)
+        key, order = key.sort(stable=True)
+        twice = (key[1:] == key[:-1]).nonzero()[:, 0]
+        return torch.stack([order[twice], order[twice + 1]], 1)
+
+    @cached_property
+    def neighbours(self) -> Tensor:
+        """Pairs of regions with an edge in common, the smaller first: (P, 2), int64.
+
+        Rows go with those of :attr:`shared_edges`.
+        """
+        return self.corner_regions[self.shared_edges]
+
+    def locate(self, x: Tensor) -> Tensor:
+        """Find the region that holds each point.
+
+        Where a pre-activation is zero, its neuron counts as inactive; a point that
+        rounding gives the pattern of no region goes to the one it lies deepest in.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, 2)
+            Points in the box.
+
+        Returns
+        -------
+        Tensor, shape (n,), int64
+
+        Raises
+        ------
+        ValueError
+            If a point lies outside the box.
+        """
+        check_points("x", x, dim=2)
+        x = x.detach().double().cpu()
+        outside = ((x < self.low) | (x > self.high)).any(1)
+        if outside.any():
+            first = int(outside.nonzero()[0])
+            raise ValueError(
+                f"x must lie in the box {self.low.tolist()} to {self.high.tolist()}; "
+                f"{int(outside.sum())} of {len(x)} points do not, first row {first}: "
+                f"{x[first].tolist()}"
+            )
+        region = self._table.find(x.numpy())
+        lost = np.flatnonzero(region < 0)
+        if len(lost):
+            parts = (self.vertices, self.following, self.starts)
+            region[lost] = deepest(x.numpy()[lost], *(part.numpy() for part in parts))
+        return torch.from_numpy(region)
+
+    @cached_property
+    def _table(self) -> PatternTable:
+        patterns = [pattern.numpy() for pattern in self.patterns]
+        return PatternTable(self._layers[:-1], self._slopes, patterns)
+
+    def layer_of(self, neurons: Tensor) -> tuple[Tensor, Tensor]:
+        """Layer, and place in it, of neurons counted through the layers; both from 0.
+
+        Raises
+        ------
+        ValueError
+            If there is no such neuron; the border of the box has none.
+        """
+        ends = torch.tensor(self.widths, dtype=torch.int64).cumsum(0)
+        total = sum(self.widths)
+        if len(neurons) and not 0 <= neurons.min() <= neurons.max() < total:
+            raise ValueError(
+                f"neurons must be between 0 and {total - 1}, got values from "
+                f"{int(neurons.min())} to {int(neurons.max())}"
+            )
+        layer = torch.searchsorted(ends, neurons, right=True)
+        return layer, neurons - torch.cat([ends.new_zeros(1), ends])[layer]
+
+    def boundary_neurons(self, region: int) -> Tensor:
+        """Neurons whose lines bound a region, ascending, counted through the layers.
+
+        Lines that coincide count once, for the first neuron.  The border of the box
+        counts for none (Zhu 2019, section 3.4).
+        """
+        inside = self._mask(region)
+        neurons = self.edge_neurons[inside[self.corner_regions]].unique()
+        return neurons[neurons >= 0]
+
+    def boundary_counts(self) -> Tensor:
+        """Number of :meth:`boundary_neurons` of every region, shape (R,), int64."""
+        inner = self.edge_neurons >= 0
+        pairs = self.corner_regions[inner] * sum(self.widths) + self.edge_neurons[inner]
+        regions = pairs.unique() // max(1, sum(self.widths))
+        return torch.bincount(regions, minlength=self.n_regions)
+
+    def region_group(
+        self,
+        regions: Tensor | Sequence[int] | int | None = None,
+        *,
+        ball: tuple[Sequence[float], float] | None = None,
+        level: float | None = None,
+    ) -> RegionGroup:
+        """Take regions together and find what bounds them from outside.
+
+        Say which in exactly one way (Zhu 2019, section 3.4, looks so at textons).
+
+        Parameters
+        ----------
+        regions : Tensor, sequence of int, or int, optional
+            Indices, or a mask of shape (R,).
+        ball : pair of centre and radius, optional
+            All regions that meet the closed ball.
+        level : float, optional
+            All regions on which ``f`` reaches this value somewhere.
+
+        Returns
+        -------
+        RegionGroup
+        """
+        if sum(way is not None for way in (regions, ball, level)) != 1:
+            raise ValueError(
+                "give exactly one of regions, ball and level, got "
+                f"regions={regions}, ball={ball}, level={level}"
+            )
+        if ball is not None:
+            centre, radius = ball
+            check_positive("radius of the ball", radius, allow_zero=True)
+            centre = torch.as_tensor(centre, dtype=torch.float64)
+            check_points("centre of the ball", centre[None], dim=2)
+            return _groups.group(self, _groups.meets_ball(self, centre, radius))
+        if level is not None:
+            check_number("level", level)
+            return _groups.group(self, self._highest() >= level)
+        return _groups.group(self, self._mask(regions))
+
+    def components(self, regions: Tensor | Sequence[int]) -> tuple[Tensor, ...]:
+        """Sort regions into connected pieces; regions connect through edges.
+
+        Parameters
+        ----------
+        regions : Tensor or sequence of int
+            Indices, or a mask of shape (R,).
+
+        Returns
+        -------
+        tuple of Tensors of int64
+            The regions of each piece, ascending.
+        """
+        return _groups.components(self, self._mask(regions))
+
+    def activity(self, weights: Tensor | None = None) -> tuple[LayerActivity, ...]:
+        """How much of each hidden layer is active (Zhu 2019, figure 3.5).
+
+        Parameters
+        ----------
+        weights : Tensor, shape (R,), optional
+            Weight of each region, such as its probability; its area by default.
+            They are divided by their sum.
+
+        Returns
+        -------
+        tuple of LayerActivity, one a layer
+        """
+        return _groups.activity(self, weights)
+
+    def _highest(self) -> Tensor:
+        """Largest value of ``f`` on each region, shape (R,): it is at a vertex."""
+        row = self.corner_regions
+        value = (self.gradients[row] * self.vertices).sum(1) + self.offsets[row]
+        highest = value.new_full((self.n_regions,), -torch.inf)
+        return highest.scatter_reduce_(0, row, value, "amax")
+
+    def _mask(self, regions: Tensor | Sequence[int] | int) -> Tensor:
+        """Regions given by index or by mask, as a mask of shape (R,)."""
+        if isinstance(regions, int | np.integer):
+            check_int("region", regions, 0)
+            regions = [int(regions)]
+        chosen = torch.as_tensor(regions).cpu()
+        if chosen.dtype == torch.bool and chosen.shape == (self.n_regions,):
+            return chosen
+        if chosen.numel() == 0:
+            chosen = chosen.long().reshape(-1)
+        if chosen.dtype.is_floating_point or chosen.dtype == torch.bool:
+            raise TypeError(
+                f"regions must be indices or a mask of shape ({self.n_regions},), got "
+                f"{chosen.dtype} of shape {tuple(chosen.shape)}"
+            )
+        if chosen.numel() and not 0 <= chosen.min() <= chosen.max() < self.n_regions:
+            raise ValueError(
+                f"regions must be between 0 and {self.n_regions - 1}, got values from "
+                f"{int(chosen.min())} to {int(chosen.max())}"
+            )
+        mask = torch.zeros(self.n_regions, dtype=torch.bool)
+        mask[chosen.reshape(-1).long()] = True
+        return mask
+
+    def density(
+        self, prior: Distribution | None = None, *, tolerance: float = 1e-10
+    ) -> PolygonDensity:
+        """The density ``exp(f) p0 / Z`` on the box, integrated once for many answers.
+
+        Parameters
+        ----------
+        prior : torch.distributions.Distribution, optional
+            The reference ``p0`` on the plane; ``None`` is flat, ``p0 = 1``.
+        tolerance : float
+            Relative error that quadrature may leave under a prior that is not flat.
+        """
+        return PolygonDensity(self, prior, tolerance=tolerance)
+
+    def log_partition(self, prior: Distribution | None = None) -> float:
+        """``log`` of the integral of ``exp(f) p0`` over the box."""
+        return self.density(prior).log_partition
+
+    def masses(self, prior: Distribution | None = None) -> Tensor:
+        """Probability of each region, shape (R,)."""
+        return self.density(prior).prob
+
+    def moments(self, prior: Distribution | None = None) -> Moments:
+        """``E[x]`` and ``E[x x^T]``."""
+        return self.density(prior).moments()
+
+    def expectation(
+        self, g: Callable[[Tensor], Tensor], prior: Distribution | None = None
+    ) -> Tensor:
+        """``E[g(x)]``; see :meth:`PolygonDensity.expectation`."""
+        return self.density(prior).expectation(g)
+
+    def entropy(self, prior: Distribution | None = None) -> float:
+        """Differential entropy in nats."""
+        return self.density(prior).entropy()
+
+    def kl(
+        self, truth: Distribution | GridDensity, prior: Distribution | None = None
+    ) -> float:
+        """``KL(truth || model)`` in nats; see :meth:`PolygonDensity.kl`."""
+        return self.density(prior).kl(truth)
+
+    def sample(
+        self,
+        n: int,
+        prior: Distribution | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Independent exact samples (n, 2); see :meth:`PolygonDensity.sample`."""
+        return self.density(prior).sample(n, generator=generator)
+
+    def modes(self, prior: Distribution | None = None) -> Modes:
+        """All local maxima of the density on the box; see :class:`Modes`."""
+        return self.density(prior).modes()
 
 
 def _affine_maps(
