@@ -5,9 +5,16 @@ A network with ReLU activations is affine on each of finitely many convex polygo
 the density that the network defines.
 """
 
-from ebmlib.partition._groups import LayerActivity, RegionGroup
 from ebmlib.partition._density import Moments, PolygonDensity
+from ebmlib.partition._groups import LayerActivity, RegionGroup
 from ebmlib.partition._modes import Modes
 from ebmlib.partition._partition import ReLUPartition
 
-__all__ = ["LayerActivity", "ReLUPartition", "RegionGroup"]
+__all__ = [
+    "LayerActivity",
+    "Modes",
+    "Moments",
+    "PolygonDensity",
+    "ReLUPartition",
+    "RegionGroup",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,10 +11,8 @@ from torch.distributions import Distribution
 
 from ebmlib._checks import (
     check_between,
-    check_finite,
     check_generator,
     check_int,
-    check_points,
 )
 from ebmlib.grid import GridDensity
 from ebmlib.partition._integrals import (

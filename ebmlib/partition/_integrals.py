@@ -23,9 +23,10 @@ _MAX_NEWTON = 100
 def exp_difference(nodes: Tensor) -> Tensor:
     """Divided difference ``exp[x_0, ..., x_n]`` over ``exp(x_n)``, the largest.
 
-    Far nodes follow the recurrence ``(exp[x_1..x_n] - exp[x_0..x_(n-1)]) / (x_n - x_0)``
-    and near ones a series in complete homogeneous polynomials, as in McCurdy, Ng and
-    Parlett (1984): the recurrence subtracts only what differs by a factor.
+    Far nodes follow the recurrence, the difference of ``exp[x_1, ..., x_n]`` and
+    ``exp[x_0, ..., x_(n-1)]`` over ``x_n - x_0``; near ones a series in complete
+    homogeneous polynomials (McCurdy, Ng and Parlett 1984). So nothing cancels: the
+    recurrence subtracts only what differs by a factor.
 
     Parameters
     ----------

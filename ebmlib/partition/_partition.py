@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from ebmlib._checks import (
-    check_finite,
-    check_int,
-    check_interval,
-    check_number,
-    check_points,
-    check_positive,
-)
+from ebmlib._checks import check_number, check_points, check_positive
 from ebmlib.partition import _groups
-from ebmlib.grid import GridDensity
-from ebmlib.partition._density import Moments, PolygonDensity
 from ebmlib.partition._geometry import Floats, Layer, split_box
-from ebmlib.partition._modes import Modes
 from ebmlib.partition._groups import LayerActivity, RegionGroup
 from ebmlib.partition._lookup import PatternTable, deepest
+from ebmlib.partition._network import affine_maps, read_box, read_network
 
 
 class ReLUPartition:
@@ -81,7 +71,7 @@ class ReLUPartition:
         high: Floats,
     ) -> None:
         cells = split_box(layers[:-1], slopes, low, high)
-        gradients, offsets = _affine_maps(layers, slopes, cells.patterns)
+        gradients, offsets = affine_maps(layers, slopes, cells.patterns)
         self._layers, self._slopes = tuple(layers), tuple(slopes)
         self.low, self.high = torch.from_numpy(low), torch.from_numpy(high)
         self.n_regions = len(cells.lengths)
@@ -122,8 +112,8 @@ class ReLUPartition:
         FloatingPointError
             If a parameter, or a pre-activation within the box, is not finite.
         """
-        layers, slopes = _read(network)
-        return cls(layers, slopes, *_box(low, high))
+        layers, slopes = read_network(network)
+        return cls(layers, slopes, *read_box(low, high))
 
     def __repr__(self) -> str:
         return (
@@ -277,7 +267,7 @@ class ReLUPartition:
         Lines that coincide count once, for the first neuron.  The border of the box
         counts for none (Zhu 2019, section 3.4).
         """
-        inside = self._mask(region)
+        inside = _groups.mask(self, region)
         neurons = self.edge_neurons[inside[self.corner_regions]].unique()
         return neurons[neurons >= 0]
 
@@ -325,8 +315,8 @@ class ReLUPartition:
             return _groups.group(self, _groups.meets_ball(self, centre, radius))
         if level is not None:
             check_number("level", level)
-            return _groups.group(self, self._highest() >= level)
-        return _groups.group(self, self._mask(regions))
+            return _groups.group(self, _groups.highest(self) >= level)
+        return _groups.group(self, _groups.mask(self, regions))
 
     def components(self, regions: Tensor | Sequence[int]) -> tuple[Tensor, ...]:
         """Sort regions into connected pieces; regions connect through edges.
@@ -341,7 +331,7 @@ class ReLUPartition:
         tuple of Tensors of int64
             The regions of each piece, ascending.
         """
-        return _groups.components(self, self._mask(regions))
+        return _groups.components(self, _groups.mask(self, regions))
 
     def activity(self, weights: Tensor | None = None) -> tuple[LayerActivity, ...]:
         """How much of each hidden layer is active (Zhu 2019, figure 3.5).
@@ -357,164 +347,3 @@ class ReLUPartition:
         tuple of LayerActivity, one a layer
         """
         return _groups.activity(self, weights)
-
-    def _highest(self) -> Tensor:
-        """Largest value of ``f`` on each region, shape (R,): it is at a vertex."""
-        row = self.corner_regions
-        value = (self.gradients[row] * self.vertices).sum(1) + self.offsets[row]
-        highest = value.new_full((self.n_regions,), -torch.inf)
-        return highest.scatter_reduce_(0, row, value, "amax")
-
-    def _mask(self, regions: Tensor | Sequence[int] | int) -> Tensor:
-        """Regions given by index or by mask, as a mask of shape (R,)."""
-        if isinstance(regions, int | np.integer):
-            check_int("region", regions, 0)
-            regions = [int(regions)]
-        chosen = torch.as_tensor(regions).cpu()
-        if chosen.dtype == torch.bool and chosen.shape == (self.n_regions,):
-            return chosen
-        if chosen.numel() == 0:
-            chosen = chosen.long().reshape(-1)
-        if chosen.dtype.is_floating_point or chosen.dtype == torch.bool:
-            raise TypeError(
-                f"regions must be indices or a mask of shape ({self.n_regions},), got "
-                f"{chosen.dtype} of shape {tuple(chosen.shape)}"
-            )
-        if chosen.numel() and not 0 <= chosen.min() <= chosen.max() < self.n_regions:
-            raise ValueError(
-                f"regions must be between 0 and {self.n_regions - 1}, got values from "
-                f"{int(chosen.min())} to {int(chosen.max())}"
-            )
-        mask = torch.zeros(self.n_regions, dtype=torch.bool)
-        mask[chosen.reshape(-1).long()] = True
-        return mask
-
-    def density(
-        self, prior: Distribution | None = None, *, tolerance: float = 1e-10
-    ) -> PolygonDensity:
-        """The density ``exp(f) p0 / Z`` on the box, integrated once for many answers.
-
-        Parameters
-        ----------
-        prior : torch.distributions.Distribution, optional
-            The reference ``p0`` on the plane; ``None`` is flat, ``p0 = 1``.
-        tolerance : float
-            Relative error that quadrature may leave under a prior that is not flat.
-        """
-        return PolygonDensity(self, prior, tolerance=tolerance)
-
-    def log_partition(self, prior: Distribution | None = None) -> float:
-        """``log`` of the integral of ``exp(f) p0`` over the box."""
-        return self.density(prior).log_partition
-
-    def masses(self, prior: Distribution | None = None) -> Tensor:
-        """Probability of each region, shape (R,)."""
-        return self.density(prior).prob
-
-    def moments(self, prior: Distribution | None = None) -> Moments:
-        """``E[x]`` and ``E[x x^T]``."""
-        return self.density(prior).moments()
-
-    def expectation(
-        self, g: Callable[[Tensor], Tensor], prior: Distribution | None = None
-    ) -> Tensor:
-        """``E[g(x)]``; see :meth:`PolygonDensity.expectation`."""
-        return self.density(prior).expectation(g)
-
-    def entropy(self, prior: Distribution | None = None) -> float:
-        """Differential entropy in nats."""
-        return self.density(prior).entropy()
-
-    def kl(
-        self, truth: Distribution | GridDensity, prior: Distribution | None = None
-    ) -> float:
-        """``KL(truth || model)`` in nats; see :meth:`PolygonDensity.kl`."""
-        return self.density(prior).kl(truth)
-
-    def sample(
-        self,
-        n: int,
-        prior: Distribution | None = None,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Independent exact samples (n, 2); see :meth:`PolygonDensity.sample`."""
-        return self.density(prior).sample(n, generator=generator)
-
-    def modes(self, prior: Distribution | None = None) -> Modes:
-        """All local maxima of the density on the box; see :class:`Modes`."""
-        return self.density(prior).modes()
-
-
-def _affine_maps(
-    layers: Sequence[Layer],
-    slopes: Sequence[float],
-    patterns: Sequence[np.ndarray],
-    chunk: int = 4096,
-) -> tuple[Floats, Floats]:
-    """Gradient and offset of the network on each region, from the output backwards."""
-    n = len(patterns[0]) if patterns else 1
-    gradients, offsets = np.empty((n, 2)), np.empty(n)
-    weight, bias = layers[-1]
-    for begin in range(0, n, chunk):
-        part = slice(begin, begin + chunk)
-        gradient, offset = weight, bias
-        hidden = zip(layers[:-1], slopes, patterns, strict=True)
-        for (inner, shift), slope, pattern in reversed(list(hidden)):
-            gradient = gradient * np.where(pattern[part], 1.0, slope)
-            offset = offset + gradient @ shift
-            gradient = gradient @ inner
-        gradients[part], offsets[part] = gradient, offset
-    return gradients, offsets
-
-
-def _read(network: nn.Sequential) -> tuple[list[Layer], list[float]]:
-    """Weights and biases in float64, and the activations' slopes below zero."""
-    if not isinstance(network, nn.Sequential):
-        hint = "; pass model.network" if hasattr(network, "network") else ""
-        raise TypeError(
-            "network must be an nn.Sequential of affine layers and ReLUs, "
-            f"got {type(network).__name__}{hint}"
-        )
-    modules = list(network)
-    linears, activations = modules[::2], modules[1::2]
-    for module in activations:
-        if not isinstance(module, nn.ReLU | nn.LeakyReLU):
-            raise ValueError(
-                "network must have ReLU or LeakyReLU between its affine layers, got "
-                f"{type(module).__name__}: f would not be affine on polygons"
-            )
-    if len(modules) % 2 == 0 or not all(isinstance(m, nn.Linear) for m in linears):
-        raise ValueError(
-            "network must be affine layers (nn.Linear) and activations in turn, "
-            f"affine at both ends, got {network}"
-        )
-    if linears[0].in_features != 2 or linears[-1].out_features != 1:
-        raise ValueError(
-            "network must map the plane to numbers, 2 inputs and 1 output, got "
-            f"{linears[0].in_features} and {linears[-1].out_features}"
-        )
-    for name, parameter in network.named_parameters():
-        check_finite(f"parameter {name} of the network", parameter, "training diverged")
-    layers = [(_array(m.weight), _array(m.bias, m.out_features)) for m in linears]
-    return layers, [float(getattr(m, "negative_slope", 0.0)) for m in activations]
-
-
-def _array(parameter: Tensor | None, width: int = 0) -> Floats:
-    if parameter is None:  # a layer without bias
-        return np.zeros(width)
-    return parameter.detach().double().cpu().numpy()
-
-
-def _box(low: float | Sequence[float], high: float | Sequence[float]) -> list[Floats]:
-    """Corners of the box, of shape (2,) each."""
-    ends = []
-    for name, value in (("low", low), ("high", high)):
-        pair = value.tolist() if isinstance(value, Tensor) else value
-        pair = list(pair) if isinstance(pair, Sequence) else [pair, pair]
-        if len(pair) != 2:
-            raise ValueError(f"{name} must be a number or a pair, got {value}")
-        ends.append(pair)
-    for names, *side in zip(("low", "low[1]"), *ends, strict=True):
-        check_interval(*side, names=(names, names.replace("low", "high")))
-    return [np.array(end, dtype=np.float64) for end in ends]
