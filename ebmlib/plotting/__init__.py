@@ -15,6 +15,7 @@ from ebmlib.plotting.alt import (
 )
 from ebmlib.plotting.lines import plot_curves, plot_partition_lines
 from ebmlib.plotting.maps import plot_density, plot_points, plot_signed
+from ebmlib.plotting.regions import plot_edges, plot_regions
 from ebmlib.plotting.style import (
     COLOURS,
     LINES,
@@ -36,8 +37,10 @@ __all__ = [
     "panels",
     "plot_curves",
     "plot_density",
+    "plot_edges",
     "plot_partition_lines",
     "plot_points",
+    "plot_regions",
     "plot_signed",
     "style",
     "use_style",

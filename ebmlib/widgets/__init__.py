@@ -7,6 +7,15 @@ with no kernel and no network; without JavaScript a picture and a caption remain
 """
 
 from ebmlib.widgets.density import DensityExplorer
+from ebmlib.widgets.experts import ExpertsExplorer
 from ebmlib.widgets.frames import FrameExplorer
+from ebmlib.widgets.partition import PartitionExplorer
+from ebmlib.widgets.two_phases import TwoPhases
 
-__all__ = ["DensityExplorer", "FrameExplorer"]
+__all__ = [
+    "DensityExplorer",
+    "ExpertsExplorer",
+    "FrameExplorer",
+    "PartitionExplorer",
+    "TwoPhases",
+]

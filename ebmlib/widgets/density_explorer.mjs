@@ -7,6 +7,7 @@ import {
 import {
   boundaryLines, colourBar, decodePalette, layerKey, paintField, paintOverlay, valueRange,
 } from "./density_view.mjs";
+import { probeHandle } from "./probe.mjs";
 
 const LOG_DEPTH = 20; // nats below the top at which the colours of a log density end
 const SLICE_MS = 12; // of work between two screen refreshes
@@ -118,54 +119,24 @@ function temperatureControl(model, [low, high]) {
 }
 
 /** The probe's handle (drag, tap, arrow keys) and its two number fields. */
-function probeControl(model, square, [low, high]) {
-  const inside = (value) => Math.min(high, Math.max(low, value));
-  const set = (x, y) => {
-    const rounded = [x, y].map((value) => Number(inside(value).toFixed(4)));
-    assign(model, "probe", rounded);
-  };
-  const at = (event) => {
-    const frame = square.getBoundingClientRect();
-    set(
-      low + ((event.clientX - frame.left) / frame.width) * (high - low),
-      high - ((event.clientY - frame.top) / frame.height) * (high - low),
-    );
-  };
-  const handle = make("button", { type: "button", className: "ebm-handle" });
-  handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
-  handle.addEventListener("pointermove", (event) => {
-    if (handle.hasPointerCapture(event.pointerId)) at(event);
-  });
-  square.addEventListener("click", (event) => {
-    if (!handle.contains(event.target)) at(event);
-  });
-  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
-  handle.addEventListener("keydown", (event) => {
-    if (!(event.key in steps)) return;
-    const size = ((high - low) / 200) * (event.shiftKey ? 10 : 1);
-    const now = model.get("probe");
-    set(...now.map((value, i) => value + steps[event.key][i] * size));
-    event.preventDefault();
-  });
+function probeControl(model, square, box) {
+  const [low, high] = box;
+  const handle = probeHandle(model, square, box);
   const fields = ["probe x₁", "probe x₂"].map((text, i) => {
     const input = make("input", { type: "number", min: low, max: high, step: 0.01 });
     input.addEventListener("change", () => {
       const next = [...model.get("probe")];
       if (input.value !== "") next[i] = Number(input.value);
-      set(...next);
+      handle.set(...next);
       input.value = model.get("probe")[i];
     });
     const name = make("span", { className: "ebm-name" }, [text]);
     return { input, root: make("label", { className: "ebm-control" }, [name, input]) };
   });
-  square.append(handle);
   return {
     root: make("div", { className: "ebm-pair" }, fields.map(({ root }) => root)),
     show() {
-      const [x, y] = model.get("probe");
-      handle.style.left = `${(100 * (x - low)) / (high - low)}%`;
-      handle.style.top = `${(100 * (high - y)) / (high - low)}%`;
-      handle.setAttribute("aria-label", `Probe at ${x}, ${y}: arrow keys move it`);
+      handle.show();
       fields.forEach(({ input }, i) => (input.value = model.get("probe")[i]));
     },
   };

@@ -105,7 +105,7 @@ export function boundaryLines(network, layer, box) {
 }
 
 /** Coordinates of the plane to pixels of a canvas of `size` pixels. */
-function projector([low, high], size) {
+export function projector([low, high], size) {
   const scale = size / (high - low);
   return (x, y) => [(x - low) * scale, (high - y) * scale];
 }
@@ -138,7 +138,7 @@ function drawPoints(context, at, data, ratio) {
 }
 
 /** The probe: a cross in a ring, and an arrow towards higher density. */
-function drawProbe(context, at, [x, y], score, ratio) {
+export function drawProbe(context, at, [x, y], score, ratio) {
   const [px, py] = at(x, y);
   const size = Math.hypot(...score);
   const [ux, uy] = size > 0 ? [score[0] / size, -score[1] / size] : [0, 0];
