@@ -88,7 +88,9 @@ def annealed_importance_sampling(
     run down the ladder, which estimates ``1 / Z``.  Forwards the expected log-weight is
     below ``log Z``, in reverse above: together they bracket it.  Whatever the variance,
     ``log Z`` is above the forward estimate minus ``log(1 / a)`` with probability at
-    least ``1 - a`` (Markov's inequality), and likewise below in reverse.
+    least ``1 - a`` (Markov's inequality), and likewise below in reverse.  From a target
+    much narrower than ``p_0`` the reverse weights go from narrow to wide, and may have
+    no variance.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ class ImportanceSample(NamedTuple):
         Returns
         -------
         mean, standard_error : Tensor, Tensor, shape (...), float64
-            The error is that of the delta method (Owen 2013, equation 9.9):
+            The error is that of the delta method (Owen 2013, section 9.2):
             ``sqrt(sum(weights**2 (g - mean)**2))``.
 
         Raises
@@ -166,7 +166,7 @@ def pareto_k(log_weights: Tensor) -> float:
     A tail with shape k has moments of order below 1/k only: no variance above k = 0.5,
     no mean above k = 1.  The fit is that of Zhang and Stephens (2009) to the largest
     ``min(n / 5, 3 sqrt(n))`` weights, drawn towards 0.5 as if ten more of them had said
-    so (Vehtari et al. 2024, section 3 and appendix C).
+    so (Vehtari et al. 2024).
 
     Parameters
     ----------
