@@ -106,7 +106,7 @@ class StudentTExperts(EnergyModel):
         that vary along ``V`` satisfy ``2 * sum of strengths > dim V``.  In the plane:
         all strengths together above 1, and above 1/2 when the experts of any one
         direction are left out.  Weights count as parallel when they are to a relative
-        1e-9.
+        1e-9, and a sum on the border up to rounding (1e-12) is not above it.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class StudentTExperts(EnergyModel):
                 free = dim - len(basis)
                 left = weight - weight @ basis.T @ basis
                 varies = left.norm(dim=1) > _SAME * weight.norm(dim=1)
-                if 2 * float(strength[varies].double().sum()) <= free:
+                if 2 * float(strength[varies].double().sum()) <= free * (1 + 1e-12):
                     return False
         return True
 
