@@ -2,7 +2,8 @@
 
 Densities known on a grid have exact divergences (:func:`kl`, :func:`total_variation`);
 for samples there are :func:`mmd`, :func:`sliced_wasserstein` and
-:func:`mode_coverage`.
+:func:`mode_coverage`, and for draws of Markov chains :func:`split_rhat` and
+:func:`effective_sample_size`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,19 @@ import torch
 from torch import Tensor
 
 from ebmlib._checks import check_generator, check_int, check_points, check_positive
+from ebmlib._diagnostics import effective_sample_size, split_rhat
 from ebmlib.grid import GridDensity
+
+__all__ = [
+    "ModeCoverage",
+    "effective_sample_size",
+    "kl",
+    "mmd",
+    "mode_coverage",
+    "sliced_wasserstein",
+    "split_rhat",
+    "total_variation",
+]
 
 
 def kl(p: GridDensity, q: GridDensity) -> float:

@@ -1,9 +1,9 @@
 """Markov kernels that many chains take at once.
 
-A kernel is a small object that holds its parameters.  ``init(positions, energy)`` makes
-a :class:`State`, and ``step(state, energy, generator=...)`` returns the next one.  Every
-kernel aims at ``p_T(x)``, proportional to ``exp(-E(x) / T)``, in the box ``bounds`` when
-there is one.
+A kernel is a small object that holds its parameters: ``init(positions, energy)`` makes
+a :class:`State`, ``step(state, energy, generator=...)`` returns the next one.  Every
+kernel aims at ``p_T(x)``, proportional to ``exp(-E(x) / T)``, within the box ``bounds``
+where there is one.
 """
 
 from __future__ import annotations
