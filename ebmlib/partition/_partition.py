@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from ebmlib._checks import check_number, check_points, check_positive
 from ebmlib.partition import _groups
+from ebmlib.partition._exact import ExactQuantities
 from ebmlib.partition._geometry import Floats, Layer, split_box
 from ebmlib.partition._groups import LayerActivity, RegionGroup
 from ebmlib.partition._lookup import PatternTable, deepest
 from ebmlib.partition._network import affine_maps, read_box, read_network
 
 
-class ReLUPartition:
+class ReLUPartition(ExactQuantities):
     """Convex polygons on each of which a ReLU network is affine.
 
     Every hidden neuron with a ReLU (or leaky ReLU) draws the line on which its
