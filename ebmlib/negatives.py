@@ -12,13 +12,16 @@ calls once a step.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from ebmlib._checks import check_between
 from ebmlib.energy import EnergyModel, TiltedEnergy, energy_of
 from ebmlib.grid import Grid
+from ebmlib.partition import ReLUPartition
 
 
 class Negatives(NamedTuple):
@@ -84,6 +87,63 @@ class GridNegatives:
         log_partition = log_sum + math.log(self.grid.cell_volume)
         return Negatives(
             self._fixed.points, prob.to(energy.dtype), energy, log_partition
+        )
+
+
+class PolygonNegatives:
+    """One point a region of a ReLU energy: the exact gradient, without a grid.
+
+    On a region the negative energy is affine in ``x``, and so is its derivative in each
+    parameter. Its mean over the region is therefore its value at one point, the mean of
+    ``x`` there: with the regions' masses as weights, ``sum_i w_i dE(x_i)/dtheta`` is
+    ``-d log Z/dtheta`` itself, to rounding (flat prior) or to a tolerance.
+
+    The partition is found anew at each call, in float64. A model in float32 rounds the
+    points, which can then leave regions that are thinner than that.
+
+    Parameters
+    ----------
+    low, high : float or pair of floats
+        The box. The data must lie in it: the density is normalised there.
+    tolerance : float
+        Relative error of quadrature under a prior that is not flat.
+    """
+
+    def __init__(
+        self,
+        low: float | Sequence[float] = -1.0,
+        high: float | Sequence[float] = 1.0,
+        *,
+        tolerance: float = 1e-10,
+    ) -> None:
+        check_between("tolerance", tolerance, 1e-13, 1e-2)
+        self.low, self.high, self.tolerance = low, high, tolerance
+
+    def __call__(
+        self, model: EnergyModel, *, generator: torch.Generator | None = None
+    ) -> Negatives:
+        """Mean of ``x`` in each region, the regions' masses, and exact ``log Z``.
+
+        Raises
+        ------
+        TypeError
+            If the model is no :class:`~ebmlib.energy.TiltedEnergy`.
+        ValueError
+            If its network is not made of affine layers and (leaky) ReLUs.
+        """
+        if getattr(type(model), "energy", None) is not TiltedEnergy.energy:
+            raise TypeError(
+                "model must be a TiltedEnergy, with the energy of that class, "
+                f"got {type(model).__name__}"
+            )
+        partition = ReLUPartition.from_network(model.network, self.low, self.high)
+        density = partition.density(model.prior, tolerance=self.tolerance)
+        some = density.prob > 0
+        like = next(model.parameters())
+        return Negatives(
+            density.region_means()[some].to(like),
+            density.prob[some].to(like),
+            log_partition=torch.tensor(density.log_partition, dtype=torch.float64),
         )
 
 

@@ -24,12 +24,7 @@ from ebmlib.partition._integrals import (
 )
 from ebmlib.partition._modes import Modes, find_modes
 from ebmlib.partition._priors import GaussianPrior, log_prior, read_prior
-from ebmlib.partition._quadrature import (
-    adaptive,
-    integrate,
-    split_wide,
-    totals,
-)
+from ebmlib.partition._quadrature import adaptive, integrate, split_wide, totals
 
 if TYPE_CHECKING:
     from ebmlib.partition._partition import ReLUPartition
@@ -203,7 +198,7 @@ class PolygonDensity:
             A density on a grid is taken at the centres of its cells (the midpoint
             rule), for densities that jump, such as images.
         tolerance : float
-            Error against ``E_q|log q - log p|``.
+            Error in nats, or against ``E_q|log q - log p|`` where that exceeds 1.
 
         Raises
         ------
@@ -234,6 +229,7 @@ class PolygonDensity:
             lambda x, region: log_q(x).double(),
             tolerance=tolerance,
             function=log_ratio,
+            floor=1.0,
         )
         top, sums, _ = totals([leaves])
         return float(sums[1] / sums[0] - sums[0].log()) - top
@@ -371,15 +367,11 @@ class PolygonDensity:
         pending = torch.arange(len(leaf))
         while len(pending):
             chosen = leaf[pending]
-            corners, region, at = (
-                self._corners[chosen],
-                self._region[chosen],
-                centres[chosen],
-            )
+            corners, at = self._corners[chosen], centres[chosen]
             uniforms = torch.rand(
                 len(pending), 3, dtype=torch.float64, generator=generator
             )
-            plane = self._tangent(at, corners, region)
+            plane = self._tangent(at, corners, self._region[chosen])
             x = sample_triangles(corners, plane, uniforms[:, :2])
             away = x - at
             log_share = -((away @ self._prior.precision) * away).sum(1) / 2

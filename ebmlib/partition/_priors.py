@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -69,16 +68,17 @@ def read_prior(prior: Distribution | None) -> Prior:
             f"{tuple(prior.batch_shape)}"
         )
     if isinstance(prior, Independent) and isinstance(prior.base_dist, Normal):
-        scale = prior.base_dist.scale.detach().double().cpu()
-        mean, precision = prior.base_dist.loc, torch.diag(scale**-2)
+        variance = prior.base_dist.scale.detach() ** 2  # in its dtype, as torch does
+        precision = torch.diag(1 / variance.double().cpu())
+        peak = prior.mean.double()
     elif isinstance(prior, MultivariateNormal):
-        mean = prior.loc
         precision = torch.linalg.inv(prior.covariance_matrix.detach().double().cpu())
         precision = (precision + precision.T) / 2
+        peak = prior.mean
     else:
         return prior
-    log_scale = float(torch.logdet(precision)) / 2 - math.log(2 * math.pi)
-    return GaussianPrior(mean.detach().double().cpu(), precision, log_scale)
+    log_scale = float(prior.log_prob(peak))
+    return GaussianPrior(prior.mean.detach().double().cpu(), precision, log_scale)
 
 
 def log_prior(prior: Prior, x: Tensor) -> Tensor:

@@ -153,6 +153,7 @@ def adaptive(
     *,
     tolerance: float,
     function: Function | None = None,
+    floor: float = 0.0,
 ) -> Leaves:
     """Refine triangles until the integrals reach a relative tolerance.
 
@@ -168,6 +169,8 @@ def adaptive(
         absolute values over triangles.
     function : callable, optional
         Points and regions to values (m, k, j).
+    floor : float
+        Means of ``function`` below this in size count as so large.
 
     Raises
     ------
@@ -183,7 +186,7 @@ def adaptive(
             corners, region, *integrate(corners, region, log_density, function)
         )
         coarse = integrate(corners, region, log_density, function, n=_COARSE)
-        error = _relative_errors(done, fresh, *coarse)
+        error = _relative_errors(done, fresh, *coarse, floor)
         order = error.argsort()
         spent = error[order].cumsum(0)
         finish = bool(spent[-1] <= budget)
@@ -215,7 +218,7 @@ def totals(parts: list[Leaves]) -> tuple[float, Tensor, Tensor]:
 
 
 def _relative_errors(
-    done: list[Leaves], fresh: Leaves, scale: Tensor, coarse: Tensor
+    done: list[Leaves], fresh: Leaves, scale: Tensor, coarse: Tensor, floor: float
 ) -> Tensor:
     """Error of each fresh triangle's integrals over their totals so far, the worst."""
     top, _, sizes = totals([*done, fresh])
@@ -225,4 +228,5 @@ def _relative_errors(
         raise FloatingPointError("the density has no mass on the box")
     fine = fresh.integrals * (fresh.scale - top).exp()[:, None]
     coarse = coarse * (scale - top).clamp_max(600.0).exp()[:, None]
-    return ((fine - coarse).abs() / sizes.clamp_min(1e-300)).max(1).values
+    sizes = sizes.clamp_min(max(1e-300, floor * float(sizes[0])))
+    return ((fine - coarse).abs() / sizes).max(1).values
