@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -61,6 +62,36 @@ class LayerActivity(NamedTuple):
     always: Tensor
 
 
+def mask(partition: ReLUPartition, regions: Tensor | Sequence[int] | int) -> Tensor:
+    """Regions given by index or by mask, as a mask of shape (R,)."""
+    n = partition.n_regions
+    chosen = torch.as_tensor(regions).detach().cpu()
+    if chosen.dtype == torch.bool and chosen.shape == (n,):
+        return chosen
+    if chosen.numel() and (chosen.is_floating_point() or chosen.dtype == torch.bool):
+        raise TypeError(
+            f"regions must be indices or a mask of shape ({n},), got {chosen.dtype} "
+            f"of shape {tuple(chosen.shape)}"
+        )
+    if chosen.numel() and not 0 <= chosen.min() <= chosen.max() < n:
+        raise ValueError(
+            f"regions must be between 0 and {n - 1}, got values from "
+            f"{int(chosen.min())} to {int(chosen.max())}"
+        )
+    inside = torch.zeros(n, dtype=torch.bool)
+    inside[chosen.reshape(-1).long()] = True
+    return inside
+
+
+def highest(partition: ReLUPartition) -> Tensor:
+    """Largest value of ``f`` on each region, shape (R,): a vertex has it."""
+    row = partition.corner_regions
+    value = (partition.gradients[row] * partition.vertices).sum(1)
+    value += partition.offsets[row]
+    highest = value.new_full((partition.n_regions,), -torch.inf)
+    return highest.scatter_reduce_(0, row, value, "amax")
+
+
 def group(partition: ReLUPartition, inside: Tensor) -> RegionGroup:
     """The group of regions given by a mask."""
     edges = partition.shared_edges
@@ -95,8 +126,9 @@ def components(partition: ReLUPartition, inside: Tensor) -> tuple[Tensor, ...]:
     links = coo_array((np.ones(pairs.shape[1], bool), tuple(pairs)), shape=(n, n))
     _, label = connected_components(links, directed=False)
     regions = inside.nonzero()[:, 0]
-    _, sizes = (labels := torch.from_numpy(label)[regions]).unique(return_counts=True)
-    return regions[labels.argsort(stable=True)].split(sizes.tolist())
+    piece = torch.from_numpy(label)[regions]
+    _, sizes = piece.unique(return_counts=True)
+    return regions[piece.argsort(stable=True)].split(sizes.tolist())
 
 
 def activity(

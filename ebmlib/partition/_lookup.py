@@ -1,4 +1,4 @@
-"""Which region a point lies in, by the activation pattern that the network has there."""
+"""Which region a point lies in, by the activation pattern at the point."""
 
 from __future__ import annotations
 
