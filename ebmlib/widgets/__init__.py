@@ -7,6 +7,7 @@ with no kernel and no network; without JavaScript a picture and a caption remain
 """
 
 from ebmlib.widgets.density import DensityExplorer
+from ebmlib.widgets.dimension import DimensionExplorer
 from ebmlib.widgets.experts import ExpertsExplorer
 from ebmlib.widgets.frames import FrameExplorer
 from ebmlib.widgets.partition import PartitionExplorer
@@ -14,6 +15,7 @@ from ebmlib.widgets.two_phases import TwoPhases
 
 __all__ = [
     "DensityExplorer",
+    "DimensionExplorer",
     "ExpertsExplorer",
     "FrameExplorer",
     "PartitionExplorer",
