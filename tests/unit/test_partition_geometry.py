@@ -16,6 +16,7 @@ from torch import nn
 
 from ebmlib.energy import TiltedEnergy, mlp
 from ebmlib.partition import ReLUPartition
+from ebmlib.partition._geometry import _without_spare_zeros
 from ebmlib.partition._lookup import deepest, depths
 
 few = settings(max_examples=25, deadline=None)
@@ -53,15 +54,19 @@ def one_layer(weights, biases, out=None):
     return network
 
 
-def patterns_at(network, x):
-    """Activation pattern of all layers in a row, from the modules themselves."""
+def pre_activations(network, x):
+    """Pre-activations of all hidden layers in a row, from the modules themselves."""
     parts = []
     with torch.no_grad():
         for module in list(network)[:-1]:
             x = module(x)
             if isinstance(module, nn.Linear):
-                parts.append(x > 0)
+                parts.append(x)
     return torch.cat(parts, 1)
+
+
+def patterns_at(network, x):
+    return pre_activations(network, x) > 0
 
 
 def known_patterns(partition):
@@ -438,6 +443,62 @@ class TestAwkwardNetworks:
         lines = np.repeat(kinds, 7, 0)
         partition = self.check(one_layer(lines, np.tile(offsets, 4)), self.lattice())
         assert partition.areas.unique().numel() <= 8
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(0, 10_000), st.sampled_from(WIDTHS), st.sampled_from([0, 0.5]))
+    def test_weights_of_few_values_coincide_everywhere(self, seed, widths, slope):
+        """Duplicates, dead and constant neurons, and lines through corners at once."""
+        network = random_network(seed, widths, slope)
+        generator = seeded(seed)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.copy_(
+                    torch.randint(-2, 3, parameter.shape, generator=generator) / 4
+                )
+        partition = ReLUPartition.from_network(network)
+        check_tiling(partition)
+        x = random_points(partition, 2000, seed)
+        # where the layers' sums cancel, the sign of what is left is rounding's
+        value = pre_activations(network, x)
+        clear = ((value == 0) | (value.abs() > 1e-12)).all(1)
+        known = by_pattern(partition)
+        assert all(row.numpy().tobytes() in known for row in value[clear] > 0)
+        region = partition.locate(x)
+        assert depth_in(partition, x, region).min() > -1e-11
+        f = network(x).detach()[:, 0]
+        scale = 1 + f.abs().max().item()
+        found = value_on(partition, region, x)
+        torch.testing.assert_close(found, f, rtol=0, atol=1e-12 * scale)
+
+    def test_an_edge_as_short_as_the_tolerance(self):
+        """Both ends of the edge count as on the fourth line, which crosses it."""
+        d = 2.2e-12
+        lines = [[1, 0], [0, 1], [-1, 1], [-0.5, 1]]
+        partition = ReLUPartition.from_network(one_layer(lines, [0, 0, -d, -d / 2]))
+        check_tiling(partition)
+        short = (partition.vertices[partition.following] - partition.vertices).norm(
+            dim=1
+        )
+        assert 0 < short.min() < 4e-12
+        assert 8 <= partition.n_regions <= 11  # from concurrent to general position
+
+    @pytest.mark.parametrize(
+        ("sides", "kept"),
+        [
+            ("+0-0", "+0-0"),
+            ("+00-0", "+0--0"),
+            ("+000--0", "+0----0"),
+            ("0+00-0", "++0--0"),
+            ("+0+0-0", "+++0-0"),
+            ("0+0-", "0+0-"),
+        ],
+    )
+    def test_one_zero_is_kept_at_each_change_of_sides(self, sides, kept):
+        code = {"0": 0, "+": 1, "-": 2}
+        side = np.array([code[c] for c in sides * 2], np.uint8)
+        length = np.array([len(sides)] * 2)
+        cleaned = _without_spare_zeros(side, length)
+        assert cleaned.tolist() == [code[c] for c in kept * 2]
 
     @staticmethod
     def lattice():
