@@ -217,7 +217,7 @@ class PolygonDensity:
                 f"got {type(truth).__name__}"
             )
         check_between("tolerance", tolerance, 1e-13, 1e-2)
-        log_q = read_prior(truth).log_prob
+        log_q = read_prior(truth, "truth").log_prob
 
         def log_ratio(x: Tensor, region: Tensor) -> Tensor:
             log_p = self._log_density(x, region) - self.log_partition
@@ -339,13 +339,14 @@ class PolygonDensity:
         _, integrals = integrate(
             self._corners, self._region, self._log_density, function
         )
-        return integrals[:, 1:] / integrals[:, :1]
+        mass = integrals[:, :1]
+        return torch.where(mass > 0, integrals[:, 1:] / mass, 0.0)
 
     def _mean_log_prior(self) -> float:
         if self._prior is None:
             return 0.0
         mean = self._leaf_average(lambda x, _: log_prior(self._prior, x)[..., None])
-        return float(self._prob @ mean[:, 0].nan_to_num(0.0))
+        return float(self._prob @ mean[:, 0])
 
     def _kl_from_grid(self, truth: GridDensity) -> float:
         if truth.grid.dim != 2:

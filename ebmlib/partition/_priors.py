@@ -44,8 +44,10 @@ class GaussianPrior:
 Prior = GaussianPrior | Distribution | None
 
 
-def read_prior(prior: Distribution | None) -> Prior:
+def read_prior(prior: Distribution | None, name: str = "prior") -> Prior:
     """The prior itself, checked, or its parameters in float64 if it is normal.
+
+    The name is for messages.
 
     Raises
     ------
@@ -58,12 +60,12 @@ def read_prior(prior: Distribution | None) -> Prior:
         return prior
     if not isinstance(prior, Distribution):
         raise TypeError(
-            "prior must be a torch.distributions.Distribution or None, "
+            f"{name} must be a torch.distributions.Distribution or None, "
             f"got {type(prior).__name__}"
         )
     if tuple(prior.event_shape) != (2,) or prior.batch_shape:
         raise ValueError(
-            "prior must be a density on the plane: event_shape (2,) and no "
+            f"{name} must be a density on the plane: event_shape (2,) and no "
             f"batch_shape, got event_shape {tuple(prior.event_shape)} and batch_shape "
             f"{tuple(prior.batch_shape)}"
         )

@@ -26,7 +26,7 @@ Function = Callable[[Tensor, Tensor], Tensor]  # -> (m, k, j)
 _COARSE, _FINE = 5, 7  # points a side; degrees 9 and 13
 _CHUNK = 4096  # triangles evaluated at once
 _NOTHING = -1e300  # the scale of a triangle whose density is zero
-MAX_TRIANGLES = 2_000_000
+MAX_TRIANGLES = 1_000_000
 
 
 class Leaves(NamedTuple):

@@ -243,12 +243,14 @@ def test_a_pyramid_on_a_plain_has_its_own(height):
 
 @pytest.mark.parametrize("hidden", [(12,), (8, 6), (6, 6, 6), (5, 5, 5, 5)])
 def test_any_depth_agrees_with_a_refined_quadrature(hidden):
-    """16 parts of each triangle, a rule of degree 13: the values differ by less than
-    4 on a part, where the rule's remainder is below 4**14 / 14! / 4**14."""
+    """16 parts of each triangle, a rule of degree 13: where ``f`` differs by less than
+    1 from its mean, the remainder of the exponential's series is below ``2 / 14!``."""
     partition = ReLUPartition.from_network(bent(1, (2, *hidden, 1)))
     corners, region = partition.triangles
     for _ in range(2):
         corners, region = quarter(corners), region.repeat_interleave(4)
+    f = (corners * partition.gradients[region][:, None]).sum(2)
+    assert float((f.amax(1) - f.amin(1)).max()) < 2
 
     def log_density(x, r):
         value = (x * partition.gradients[r][:, None]).sum(-1)
@@ -406,6 +408,21 @@ def test_a_uniform_prior_is_the_flat_one_less_its_logarithm():
         ours.sample(3)
     with pytest.raises(TypeError, match="flat or a normal prior"):
         ours.modes()
+
+
+def test_a_prior_that_is_zero_in_half_of_the_box_cuts_it():
+    """The jump is at x = 0, where edges of triangles can be made to lie."""
+    network = by_hand(([[1.0, 0.0]], [0.0]), ([[2.0]], [0.0]))
+    low, high = torch.tensor([0.0, -1.0]).double(), torch.ones(2).double()
+    half = Independent(Flat(low, high, validate_args=False), 1, validate_args=False)
+    ours, wanted = exact(network, half), exact(network, low=(0, -1), high=(1, 1))
+    gap = ours.log_partition - wanted.log_partition
+    assert gap == pytest.approx(-math.log(2), abs=1e-10)
+    assert ours.entropy() == pytest.approx(wanted.entropy(), abs=1e-9)
+    torch.testing.assert_close(
+        ours.moments().second, wanted.moments().second, rtol=0, atol=1e-9
+    )
+    assert sorted(ours.prob.tolist()) == pytest.approx([0, 1], abs=1e-12)
 
 
 # --- moments, entropy, divergences ---------------------------------------------------
@@ -679,6 +696,8 @@ def test_bad_arguments_are_named():
         partition.expectation(lambda x: 3)
     with pytest.raises(TypeError, match="truth must be"):
         partition.kl(torch.zeros(3))
+    with pytest.raises(ValueError, match="truth must be a density on the plane"):
+        partition.kl(gaussian(3))
     with pytest.raises(ValueError, match="on the plane"):
         partition.kl(GridDensity(gaussian(1), Grid(dim=1)))
     with pytest.raises(ValueError, match="in the box"):
