@@ -122,7 +122,7 @@ class TiltedEnergy(EnergyModel):
         """The network's value ``f(x)``, shape (n,): high where ``x`` is likely."""
         n, f = x.shape[0], self.network(x)
         if f.shape == (n, 1):
-            return f[:, 0]
+            return f.squeeze(1)
         if f.shape != (n,):
             raise ValueError(
                 f"network must map {tuple(x.shape)} to ({n}, 1) or ({n},), "

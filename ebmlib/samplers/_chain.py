@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ebmlib._checks import check_generator, check_int
+from ebmlib._memory import keep_freed_memory
 from ebmlib._progress import wants_bar
 from ebmlib.samplers._energies import Energy, frozen
 from ebmlib.samplers._kernels import Kernel
@@ -96,13 +97,14 @@ def sample(
             "kernel must have init and step, as Langevin(0.05) has, got "
             f"{type(kernel).__name__}"
         )
+    keep_freed_memory()
     way, energies, swapped = [], [], 0.0
     bar = tqdm(
         range(1 - burn_in, n_steps + 1), disable=not wants_bar(progress), desc="sample"
     )
     with frozen(energy):
         state = kernel.init(initial, energy)
-        accepted = torch.zeros(len(initial), dtype=torch.float64, device=initial.device)
+        accepted = torch.zeros(len(initial), dtype=torch.int32, device=initial.device)
         for i in bar:
             try:
                 state = kernel.step(state, energy, generator=generator)
@@ -121,7 +123,7 @@ def sample(
     return Samples(
         state.positions,
         state.energy,
-        accepted / n_steps,
+        accepted.double() / n_steps,
         _stack(way, state.positions) if trajectory else None,
         _stack(energies, state.energy) if trajectory else None,
         swapped / n_steps if isinstance(swapped, Tensor) else None,

@@ -171,10 +171,11 @@ class Langevin(_StepKernel):
         generator: torch.Generator | None = None,
     ) -> State:
         """Move every chain; one energy and one gradient each."""
-        gradient = _gradient_of(state)
-        x = torch.add(state.positions, gradient, alpha=-(self.step_size**2) / 2)
-        noise = _noise(x, generator)
-        x.add_(noise, alpha=math.sqrt(self.temperature) * self.step_size)
+        x = torch.add(
+            state.positions, _gradient_of(state), alpha=-(self.step_size**2) / 2
+        )
+        scale = math.sqrt(self.temperature) * self.step_size
+        x.add_(_noise(x, generator), alpha=scale)
         accepted = torch.ones(len(x), dtype=torch.bool, device=x.device)
         if self.bounds is not None and self.boundary == "reflect":
             x, _ = reflect(x, self.bounds)
