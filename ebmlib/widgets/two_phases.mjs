@@ -227,7 +227,7 @@ function paint(canvas, problem, box, result, bars) {
   });
   const { points } = problem;
 
-  const [low, high] = extent(result.energy);
+  const [low, high] = extent([...result.energy, ...result.energyBefore]);
   const span = Math.max(high - low, 1);
   const energy = place(0, [low - 0.1 * span, high + 0.1 * span]);
   energy.line(points, result.energyBefore, SOFT, 1.5, [5, 4]);

@@ -142,7 +142,7 @@ def test_training_is_gradient_ascent(compute, source: str, half: int) -> None:
     close(found["logLikelihood"], density.log_likelihood(shown._data))
     close(found["kl"], GridDensity(ThreeGaussians1D(), shown._grid).kl(density))
     close(found["dataEnergy"], model.energy(shown._data).mean())
-    close(found["modelEnergy"], float(density.expectation(model.energy)))
+    close(found["modelEnergy"], density.expectation(model.energy))
 
 
 def test_the_forces_are_what_the_next_update_does(compute) -> None:
