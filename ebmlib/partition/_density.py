@@ -14,6 +14,7 @@ from ebmlib._checks import (
     check_generator,
     check_int,
 )
+from ebmlib.distributions import ImageDensity
 from ebmlib.grid import GridDensity
 from ebmlib.partition._integrals import (
     areas_of,
@@ -64,8 +65,7 @@ class PolygonDensity:
         modes as well. Features of another prior that are narrower than a sixteenth of
         the box may be missed.
     tolerance : float
-        Relative error of ``Z``, and error of masses, that quadrature may leave; of no
-        use to the flat prior, whose integrals are exact to rounding.
+        Relative error of ``Z`` that quadrature may leave, where there is any.
 
     Attributes
     ----------
@@ -207,7 +207,8 @@ class PolygonDensity:
         TypeError
             If ``truth`` is neither a distribution nor a density on a grid.
         ValueError
-            If ``truth`` is not one on the plane, or its grid is not in the box.
+            If ``truth`` is not one on the plane, its grid is not in the box, or it is
+            an image.
         """
         if isinstance(truth, GridDensity):
             return self._kl_from_grid(truth)
@@ -215,6 +216,11 @@ class PolygonDensity:
             raise TypeError(
                 "truth must be a torch Distribution or a GridDensity, "
                 f"got {type(truth).__name__}"
+            )
+        if isinstance(truth, ImageDensity):
+            raise ValueError(
+                "truth jumps between pixels, where no quadrature converges fast; pass "
+                "GridDensity(truth, Grid(bins=m)) with m a multiple of the pixels"
             )
         check_between("tolerance", tolerance, 1e-13, 1e-2)
         log_q = read_prior(truth, "truth").log_prob
@@ -330,7 +336,7 @@ class PolygonDensity:
             weights = barycentric_seconds(self._values)
             return self._corners.mT @ weights @ self._corners
         outer = self._leaf_average(
-            lambda x, region: (x[..., :, None] * x[..., None, :]).flatten(-2)
+            lambda x, _: (x[..., None] * x[..., None, :]).flatten(2)
         )
         return outer.reshape(-1, 2, 2)
 

@@ -26,7 +26,7 @@ Function = Callable[[Tensor, Tensor], Tensor]  # -> (m, k, j)
 _COARSE, _FINE = 5, 7  # points a side; degrees 9 and 13
 _CHUNK = 4096  # triangles evaluated at once
 _NOTHING = -1e300  # the scale of a triangle whose density is zero
-MAX_TRIANGLES = 1_000_000
+MAX_NEW_TRIANGLES = 500_000  # besides those that came
 
 
 class Leaves(NamedTuple):
@@ -129,8 +129,9 @@ def split_wide(
     area times a bound from above: triangles that hold less than a ``negligible`` share
     of the whole stay as they are. Without a bound all are cut.
     """
+    n_given = len(region)
     while True:
-        check_count(len(region), f"sides of at most {width:.3g}")
+        check_count(len(region) - n_given, f"sides of at most {width:.3g}")
         sides = corners - corners.roll(1, 1)
         cut = sides.square().sum(2).max(1).values > width**2
         if bound is not None and cut.any():
@@ -175,13 +176,13 @@ def adaptive(
     Raises
     ------
     FloatingPointError
-        If a value is NaN, or the tolerance needs more than ``MAX_TRIANGLES``.
+        If a value is NaN, or the tolerance needs more than ``MAX_NEW_TRIANGLES``.
     """
     done: list[Leaves] = []
-    budget = tolerance
+    budget, n_given = tolerance, len(region)
     while True:
-        n_done = sum(len(leaves.region) for leaves in done)
-        check_count(n_done + len(region), f"the relative tolerance {tolerance}")
+        n_new = sum(len(leaves.region) for leaves in done) + len(region) - n_given
+        check_count(n_new, f"the relative tolerance {tolerance}")
         fresh = Leaves(
             corners, region, *integrate(corners, region, log_density, function)
         )
@@ -200,13 +201,14 @@ def adaptive(
         region = region[~settled].repeat_interleave(4)
 
 
-def check_count(n: int, goal: str) -> None:
-    """Refuse to go on with more than ``MAX_TRIANGLES`` triangles."""
-    if n > MAX_TRIANGLES:
+def check_count(n_new: int, goal: str) -> None:
+    """Refuse to go on when there are too many new triangles."""
+    if n_new > MAX_NEW_TRIANGLES:
         raise FloatingPointError(
-            f"quadrature did not reach {goal} with {MAX_TRIANGLES} triangles; the "
-            "density may jump, or have features far narrower than the regions: try a "
-            "larger tolerance, or a Grid"
+            f"quadrature did not reach {goal} with {MAX_NEW_TRIANGLES} more triangles; "
+            "the density may jump or bend, or have features far narrower than the "
+            "regions: try a larger tolerance, as in partition.density(prior, "
+            "tolerance=1e-6), or a Grid"
         )
 
 
