@@ -81,30 +81,28 @@ def split_box(
         edges=np.array(BORDER),
         lengths=np.array([4]),
     )
-    inputs, error, first = cells.points[:, :0], np.zeros(2), 0
+    inputs, error, first = cells.points.T, np.zeros(2), 0
     for (weight, bias), slope in zip(layers, slopes, strict=True):
-        # each point's coordinates stand before its layer inputs, with no weight
-        table = np.hstack([cells.points, inputs])
-        if first:
-            weight = np.hstack([np.zeros((len(bias), 2)), weight])
         with np.errstate(over="ignore", invalid="ignore"):
-            scale = np.abs(weight) @ np.abs(table).max(0) + np.abs(bias)
+            scale = np.abs(weight) @ np.abs(inputs).max(1) + np.abs(bias)
             error = np.abs(weight) @ error + EPS * scale
         if not np.isfinite(error).all():
             raise FloatingPointError(
                 f"pre-activation of neuron {first + int(np.argmin(np.isfinite(error)))}"
                 " overflows float64 within the box; scale the weights down"
             )
+        table = cells.points.T
+        if first:  # the first layer's are cheap to compute, and may be many to keep
+            table = np.vstack([table, weight @ inputs + bias[:, None]])
         table = _split_layer(cells, table, (weight, bias), SLACK * error, first)
         first += len(bias)
         if len(cells.patterns) == len(layers):
             break
-        inputs = table @ weight.T
-        inputs += bias
+        inputs = table[2:] if len(table) > 2 else weight @ table + bias[:, None]
         # where a ReLU is never active, its error is lost with its value
-        steepest = np.where(inputs.max(0) > 0, max(1.0, abs(slope)), abs(slope))
-        error = np.concatenate([np.zeros(2), steepest * error])
-        np.multiply(inputs, slope, out=inputs, where=inputs <= 0)
+        steepest = np.where(inputs.max(1) > 0, max(1.0, abs(slope)), abs(slope))
+        error *= steepest
+        inputs = np.where(inputs > 0, inputs, slope * inputs)
     np.clip(cells.points, low, high, out=cells.points)
     return cells
 
@@ -114,30 +112,35 @@ def _split_layer(
 ) -> Floats:
     """Split the cells by every neuron of one layer; return the table of all points.
 
-    Rows of the table belong to points; on an edge its columns are affine, so that the
-    row of a new point comes by interpolation.
+    Columns of the table are points: their coordinates and then, but in the first layer,
+    their pre-activations.  Both are affine on an edge, so that the column of a new
+    point comes by interpolation.
     """
-    n_points, n_regions, width = len(table), len(cells.lengths), len(layer[1])
+    n_points, n_regions, width = len(table.T), len(cells.lengths), len(layer[1])
     names = np.arange(n_regions)  # where the polygons' patterns are kept, in order
     parents = np.arange(n_regions)
     active = np.zeros((width, n_regions), bool)
     for j, (weight, bias) in enumerate(zip(*layer, strict=True)):
-        value = table[:n_points] @ weight
-        value += bias
-        side = (value > tolerance[j]).view(np.uint8)
-        side |= (value < -tolerance[j]).view(np.uint8) << 1
-        if not (side & _ACTIVE).any():
+        if len(table) > 2:
+            value = table[2 + j, :n_points]
+        else:
+            value = weight @ table[:, :n_points] + bias
+        if np.maximum.reduce(value) <= tolerance[j]:
             continue
+        side = (value < -tolerance[j]).view(np.uint8)
+        side += side
+        side += value > tolerance[j]
         side_at = side[cells.corners]
-        starts = np.cumsum(cells.lengths) - cells.lengths
+        starts = cells.lengths.cumsum() - cells.lengths
         sides = np.bitwise_or.reduceat(side_at, starts)
         active[j, names] = (sides & _ACTIVE) != 0
         cut = sides == _CUT
         n_cut = int(np.count_nonzero(cut))
         if not n_cut:
             continue
-        if n_points + 2 * n_cut > len(table):
-            table = np.vstack([table, np.empty((len(table) + 2 * n_cut, len(table.T)))])
+        if n_points + 2 * n_cut > len(table.T):
+            room = np.empty((len(table), len(table.T) + 2 * n_cut))
+            table = np.hstack([table, room])
         new, sign = _cut(cells, cut, side_at, value, table, first + j)
         old = names[cut]
         fresh = np.arange(n_regions, n_regions + n_cut)
@@ -151,8 +154,8 @@ def _split_layer(
     kept = parents[names]
     cells.patterns = [pattern[kept] for pattern in cells.patterns]
     cells.patterns.append(np.ascontiguousarray(active[:, names].T))
-    table = table[:n_points]
-    cells.points = table[:, :2].copy()
+    table = table[:, :n_points]
+    cells.points = table[:2].T.copy()
     return table
 
 
@@ -168,7 +171,7 @@ def _cut(
     array of bool, shape (number cut,)
         Whether the neuron is active on the first half.
     """
-    chosen = np.repeat(cut, cells.lengths)
+    chosen = cut.repeat(cells.lengths)
     corner, edge, side = cells.corners[chosen], cells.edges[chosen], side_at[chosen]
     length = cells.lengths[cut]
     following = _following(length)
@@ -176,32 +179,32 @@ def _cut(
     # a new point on every edge whose ends lie on different sides, the same for the
     # two polygons that share the edge
     crossed = (side ^ side[following]) == _CUT
-    at = np.flatnonzero(crossed)
+    at = crossed.nonzero()[0]
     begin, end = corner[at], corner[following[at]]
-    key = np.minimum(begin, end) * len(value) + np.maximum(begin, end)
-    _, once, which = np.unique(key, return_index=True, return_inverse=True)
-    begin, end = begin[once], end[once]
+    once, which = _distinct(
+        np.minimum(begin, end) * len(value) + np.maximum(begin, end)
+    )
+    begin, end, new = begin[once], end[once], len(once)
     share = value[begin] / (value[begin] - value[end])
-    row, new = table[begin], len(once)
-    row += share[:, None] * (table[end] - row)
-    table[len(value) : len(value) + new] = row
+    start = table[:, begin]
+    table[:, len(value) : len(value) + new] = start + share * (table[:, end] - start)
 
     # the polygons with these points put in
     copies = 1 + crossed
-    place = np.cumsum(copies) - 1
-    edge = np.repeat(edge, copies)
-    corner, side = np.repeat(corner, copies), np.repeat(side, copies)
+    place = copies.cumsum() - 1
+    edge = edge.repeat(copies)
+    corner, side = corner.repeat(copies), side.repeat(copies)
     corner[place[at]] = len(value) + which
     side[place[at]] = 0
-    length = length + np.add.reduceat(crossed, np.cumsum(length) - length, dtype=int)
+    length = length + np.add.reduceat(crossed, length.cumsum() - length, dtype=int)
 
     # each is cut between the two of its corners that lie on the line
-    zeros = np.flatnonzero(side == 0)
+    zeros = (side == 0).nonzero()[0]
     if len(zeros) > 2 * len(length):
         side = _without_spare_zeros(side, length)
-        zeros = np.flatnonzero(side == 0)
+        zeros = (side == 0).nonzero()[0]
     here, there = zeros[0::2], zeros[1::2]
-    begin, end = np.repeat(here, length), np.repeat(there, length)
+    begin, end = here.repeat(length), there.repeat(length)
     index = np.arange(len(corner))
     one = (index >= begin) & (index <= end)
     two = (index <= begin) | (index >= end)
@@ -213,6 +216,17 @@ def _cut(
     cells.edges = np.concatenate([cells.edges[rest], edge_one[one], edge_two[two]])
     cells.lengths = np.concatenate([cells.lengths[~cut], between, length - between + 2])
     return new, side[here + 1] == _ACTIVE
+
+
+def _distinct(keys: Ints) -> tuple[Ints, Ints]:
+    """Position of each distinct key, and which of them each key is."""
+    order = keys.argsort()
+    ordered = keys[order]
+    fresh = np.ones(len(keys), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=fresh[1:])
+    which = np.empty(len(keys), np.int64)
+    which[order] = fresh.cumsum() - 1
+    return order[fresh], which
 
 
 def _without_spare_zeros(side: NDArray, length: Ints) -> NDArray:
@@ -233,7 +247,7 @@ def _without_spare_zeros(side: NDArray, length: Ints) -> NDArray:
 
 def _following(lengths: Ints) -> Ints:
     """Position of each corner's successor around its polygon."""
-    ends = np.cumsum(lengths)
+    ends = lengths.cumsum()
     following = np.arange(1, ends[-1] + 1)
     following[ends - 1] = ends - lengths
     return following
