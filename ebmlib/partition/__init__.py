@@ -6,11 +6,13 @@ the density that the network defines.
 """
 
 from ebmlib.partition._density import Moments, PolygonDensity
+from ebmlib.partition._exact import ExactQuantities
 from ebmlib.partition._groups import LayerActivity, RegionGroup
 from ebmlib.partition._modes import Modes
 from ebmlib.partition._partition import ReLUPartition
 
 __all__ = [
+    "ExactQuantities",
     "LayerActivity",
     "Modes",
     "Moments",

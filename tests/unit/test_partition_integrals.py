@@ -133,6 +133,7 @@ def test_equal_values_give_the_area_and_huge_ones_do_not_overflow():
     log_mass = log_masses(areas, values)
     assert float(log_mass[0]) == 3000 + math.log(0.5)
     assert float(log_mass[1]) == -math.inf
+    assert log_masses(areas[:0], values[:0]).shape == (0,)
     # exp[0, 0, -L] = (1 - (1 - exp(-L)) / L) / L by partial integration
     steep = log_masses(areas[:1], torch.tensor([[0.0, 0.0, -2000.0]]).double())
     assert float(steep) == pytest.approx(math.log((1 - 1 / 2000) / 2000), rel=EPS)
