@@ -10,6 +10,7 @@ from ebmlib.widgets.density import DensityExplorer
 from ebmlib.widgets.dimension import DimensionExplorer
 from ebmlib.widgets.experts import ExpertsExplorer
 from ebmlib.widgets.frames import FrameExplorer
+from ebmlib.widgets.particle import ParticleExplorer
 from ebmlib.widgets.partition import PartitionExplorer
 from ebmlib.widgets.two_phases import TwoPhases
 
@@ -18,6 +19,7 @@ __all__ = [
     "DimensionExplorer",
     "ExpertsExplorer",
     "FrameExplorer",
+    "ParticleExplorer",
     "PartitionExplorer",
     "TwoPhases",
 ]

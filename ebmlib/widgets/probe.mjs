@@ -5,9 +5,10 @@ import { assign, make } from "./common.mjs";
  * @param {import("./common.mjs").Model} model  its trait `probe` holds the point
  * @param {HTMLElement} square
  * @param {[number, number]} box
+ * @param {string} [name]  what the point is, for those who cannot see it
  * @returns {{set: (x: number, y: number) => void, show: () => void}}
  */
-export function probeHandle(model, square, [low, high]) {
+export function probeHandle(model, square, [low, high], name = "Probe") {
   const inside = (value) => Math.min(high, Math.max(low, value));
   const set = (x, y) => {
     const rounded = [x, y].map((value) => Number(inside(value).toFixed(4)));
@@ -43,7 +44,7 @@ export function probeHandle(model, square, [low, high]) {
       const [x, y] = model.get("probe");
       handle.style.left = `${(100 * (x - low)) / (high - low)}%`;
       handle.style.top = `${(100 * (high - y)) / (high - low)}%`;
-      handle.setAttribute("aria-label", `Probe at ${x}, ${y}: arrow keys move it`);
+      handle.setAttribute("aria-label", `${name} at ${x}, ${y}: arrow keys move it`);
     },
   };
 }
