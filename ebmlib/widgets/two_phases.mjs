@@ -253,9 +253,7 @@ function paint(canvas, problem, box, result, bars) {
     context.lineTo(densities.x(points[i]), densities.y(0) - 10);
     context.stroke();
   }
-  const over = extent(density)[1];
-  const beyond = over > top ? `, peak ${format(over, 3)}` : "";
-  densities.frame(`data (bars), model (line${beyond}), truth (dots)`, [0, Math.floor(top)]);
+  densities.frame("data (bars), model (line), truth (dots)", [0, Math.floor(top)]);
 
   const net = result.push.map((value, i) => value + result.pull[i]);
   const size = Math.max(extent(result.pull)[1], -extent(result.push)[0], 1e-9);
@@ -357,12 +355,13 @@ function render({ model, el }) {
     source.show(names.indexOf(name), labels);
     const [down, up] = [result.dataEnergy, result.modelEnergy];
     table.show([
-      ["mean energy of the data", format(down, 4)],
-      ["mean energy of the model", format(up, 4)],
+      ["mean energy, data", format(down, 4)],
+      ["mean energy, model", format(up, 4)],
       ["their difference", format(down - up, 4)],
-      ["log Z, exact", format(result.logZ, 5)],
-      ["log-likelihood, exact", `${format(result.logLikelihood, 4)} nats`],
-      ["KL(true ‖ model)", `${format(result.kl, 4)} nats`],
+      ["peak of the density", format(Math.exp(extent(result.logDensity)[1]), 3)],
+      ["log Z", format(result.logZ, 5)],
+      ["log-likelihood", format(result.logLikelihood, 4)],
+      ["KL(true ‖ model)", format(result.kl, 4)],
     ]);
     const state = `${Math.floor(half / 2)} updates${pushed ? " and a push" : ""}, ` +
       `negative phase ${label}, KL ${format(result.kl, 3)} nats`;
