@@ -26,7 +26,7 @@ const HAS_BOWL = ["logistic_bowl", "rbm"];
 
 /** A slider over given numbers that reads and writes one of them. */
 function numberSlider(name, values, read, write) {
-  const labels = values.map((value) => format(value, 3));
+  const labels = values.map((value) => String(value).replace("-", "−"));
   const control = axisControl({ name, labels, kind: "slider" }, (i) => write(values[i]));
   const nearest = (value) =>
     values.reduce((best, v, i) => (Math.abs(v - value) < Math.abs(values[best] - value) ? i : best), 0);
@@ -86,9 +86,10 @@ function paintExperts(canvas, experts, chosen, half) {
 
 /** Mass in the box against the box's size, as a drawing with words. */
 function massChart() {
-  const root = make("div", { className: "ebm-mass" });
+  const name = make("p", { className: "ebm-name" }, ["log of the mass in the box; dashed: exact log Z"]);
+  const drawing = make("div");
   return {
-    root,
+    root: make("div", { className: "ebm-mass" }, [name, drawing]),
     show(halves, masses, half, exact) {
       const all = exact === null ? masses : [...masses, exact];
       const [low, high] = [Math.min(...all), Math.max(...all)];
@@ -105,7 +106,7 @@ function massChart() {
       const line = exact === null ? ""
         : `<path class="exact" d="M46 ${py(exact)}H306"/>`;
       const words = masses.map((v, i) => `${format(v, 4)} at ${halves[i]}`).join(", ");
-      root.innerHTML =
+      drawing.innerHTML =
         `<svg viewBox="0 0 320 158" role="img" aria-label="log of the mass in the box: ${words}">` +
         `<path class="frame" d="M46 8V124H312"/>${line}<path class="mass" d="${path}"/>` +
         `${dots.join("")}${ticks.join("")}${sides.join("")}` +
@@ -148,18 +149,18 @@ function expertControls(model, spec) {
     });
   const selected = axisControl({ name: "sliders for expert", labels: ["1"], kind: "choice" },
     (i) => assign(model, "selected", i));
-  const half = numberSlider("half side R of the box", spec.halves, ...trait("half"));
+  const half = numberSlider("box half side R", spec.halves, ...trait("half"));
   const bowl = numberSlider("width of the bowl", spec.values.bowl, ...trait("bowl"));
   const own = LISTENS.gaussian.map((name) => {
-    const label = name === "direction" ? "direction (degrees)" : name;
+    const label = name === "direction" ? "direction, °" : name;
     return [name, numberSlider(label, spec.values[name], () => expert()[name], change(name))];
   });
-  const pair = make("div", { className: "ebm-pair ebm-uneven" }, [family.root, shown.root]);
-  const numbers = make("div", { className: "ebm-pair" }, [count.root, selected.root]);
   const sliders = make("div", { className: "ebm-pair" }, own.map(([, { root }]) => root));
   const box = make("div", { className: "ebm-pair" }, [half.root, bowl.root]);
   return {
-    root: make("div", { className: "ebm-tools" }, [pair, numbers, sliders, box]),
+    root: make("div", { className: "ebm-tools" }, [
+      family.root, shown.root, count.root, selected.root, sliders, box,
+    ]),
     show() {
       const now = model.get("family");
       family.show(now, Object.entries(spec.families));
@@ -192,9 +193,8 @@ function render({ model, el }) {
   const voice = announcer();
   const caption = make("p", { className: "ebm-caption" }, [model.get("caption")]);
   caption.hidden = !model.get("caption");
-  const board = make("div", { className: "ebm-board" }, [square, bar.root]);
-  const name = make("p", { className: "ebm-name" }, ["log of the mass in the box (dashed: exact log Z)"]);
-  controls.root.append(make("div", {}, [name, chart.root]), table.root);
+  const board = make("div", { className: "ebm-board" }, [square, bar.root, chart.root]);
+  controls.root.append(table.root);
   el.classList.add("ebm", "ebm-experts");
   el.append(make("div", { className: "ebm-plane" }, [board, controls.root]), caption, voice.root);
 
@@ -222,7 +222,7 @@ function render({ model, el }) {
     const last = masses[masses.length - 1] - masses[masses.length - 2];
     table.show([
       [`log of the mass, R = ${half}`, format(logMass, 6)],
-      ["exact log Z of the plane", finite ? (exact === null ? "finite" : format(exact, 6)) : "∞"],
+      ["exact log Z of the plane", finite ? (exact === null ? "no formula" : format(exact, 6)) : "∞"],
       ["gain from the last doubling", `${format(last, 3)} nats`],
       ["normalisable", `${finite ? "yes" : "no"}: ${why}`],
     ]);

@@ -70,6 +70,7 @@ export function logBoxMass(energies, half, bins) {
 /** log Z over the whole plane where it is known in closed form, or null. */
 export function exactLogPartition({ family, experts, bowl }) {
   if (family === "gaussian") return gaussianLogPartition(experts);
+  if (family === "student_t") return studentLogPartition(experts);
   if (family !== "logistic_bowl" && family !== "rbm") return null;
   const variance = family === "rbm" ? bowl ** 2 : bowl ** 2 / 2;
   const slope = ({ width, strength }) => (family === "rbm" ? strength / variance : 1 / width);
@@ -80,6 +81,27 @@ export function exactLogPartition({ family, experts, bowl }) {
     return bias + ((drive[0] ** 2 + drive[1] ** 2) * variance) / 2;
   });
   return logSumExp(logs) + Math.log(2 * Math.PI * variance);
+}
+
+/** log Gamma(x) for x > 0: Stirling's series above 12, and the recurrence below. */
+export function logGamma(x) {
+  let [shifted, factor] = [x, 1];
+  for (; shifted < 12; shifted += 1) factor *= shifted;
+  const [inverse, square] = [1 / shifted, 1 / shifted ** 2];
+  const series = inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680)));
+  const stirling = (shifted - 0.5) * Math.log(shifted) - shifted + Math.log(2 * Math.PI) / 2;
+  return stirling + series - Math.log(factor);
+}
+
+/** Two Student-t experts that are not parallel: in their own coordinates Z is a product. */
+function studentLogPartition(experts) {
+  if (experts.length !== 2 || experts.some(({ strength }) => strength <= 0.5)) return null;
+  const [[a, b], [c, d]] = experts.map(unitVector);
+  const area = Math.abs(a * d - b * c);
+  if (area < 1e-9) return null;
+  return experts.reduce((sum, { strength, width }) =>
+    sum + Math.log(width) + Math.log(2 * Math.PI) / 2 +
+    logGamma(strength - 0.5) - logGamma(strength), -Math.log(area));
 }
 
 function gaussianLogPartition(experts) {

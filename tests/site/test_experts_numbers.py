@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import gammaln
 
 from ebmlib.grid import Grid, GridDensity
 from ebmlib.widgets import ExpertsExplorer
@@ -97,10 +99,25 @@ def test_exact_partition_of_gaussians_is_that_of_a_wide_grid(compute, rows) -> N
     assert compute(widget)["exact"] == pytest.approx(wide, abs=1e-8)
 
 
+@pytest.mark.parametrize("strength", [0.6, 1.0, 4.0])
+def test_exact_partition_of_two_student_t_experts(compute, strength) -> None:
+    """Orthogonal or not: a product of integrals over the area their units span."""
+    rows = (20, strength, 0.5, 0.25), (65, 0.8, 2.0, -1.0)
+    exact = math.log(0.5 * 2.0) - math.log(math.sin(math.radians(45)))
+    for a in (strength, 0.8):
+        exact += math.log(2 * math.pi) / 2 + gammaln(a - 0.5) - gammaln(a)
+    found = compute(explorer("student_t", *rows))
+    np.testing.assert_allclose(found["exact"], exact, **CLOSE)
+
+
 @pytest.mark.parametrize("family", ["student_t", "logistic"])
 def test_no_closed_form_is_claimed_where_there_is_none(compute, family) -> None:
     assert compute(explorer(family, *ROWS))["exact"] is None
     assert compute(explorer("gaussian", ROWS[0]))["exact"] is None
+    weak = strengths([0, 90], [0.6, 0.5])
+    assert compute(explorer("student_t", *weak))["exact"] is None
+    parallel = strengths([0, 180], [0.6, 0.6])
+    assert compute(explorer("student_t", *parallel))["exact"] is None
 
 
 def strengths(directions: list[int], values: list[float]) -> tuple:
