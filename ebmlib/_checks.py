@@ -104,6 +104,34 @@ def check_points(
         )
 
 
+def check_inside(name: str, x: Tensor, low: Any, high: Any) -> None:
+    """Require points in the box from `low` to `high`, its border included.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the message.
+    x : Tensor, shape (n, d)
+        Points, checked by :func:`check_points` already.
+    low, high : float or Tensor of shape (d,)
+        Corners of the box.
+
+    Raises
+    ------
+    ValueError
+        If a point lies outside; nothing is clipped.
+    """
+    outside = ((x < low) | (x > high)).any(1)
+    if bool(outside.any()):
+        first = int(outside.nonzero()[0, 0])
+        ends = [v.tolist() if isinstance(v, Tensor) else v for v in (low, high)]
+        raise ValueError(
+            f"{name} must lie in the box from {ends[0]} to {ends[1]}, got "
+            f"{int(outside.sum())} of {len(x)} points outside it, the first in row "
+            f"{first}: {x[first].tolist()}"
+        )
+
+
 def check_number(name: str, value: Any) -> None:
     """Require a finite real number (Python, NumPy or a tensor of one element).
 

@@ -326,8 +326,8 @@ def _positive_phase(
             )
         like = next(model.parameters(), data)
         return _cell_loss(grid.count(data).to(like) / len(data))
-    if grid is not None:
-        grid.cells(data)  # raises for points outside the box
+    if hasattr(negatives, "check_data"):
+        negatives.check_data(data)  # raises for points outside its box
     if batch_size is None:
         fixed = FixedPoints(model, data)
         return lambda negative, _: _difference(model, fixed.energy(model), negative)

@@ -21,6 +21,7 @@ from torch.nn.functional import max_pool1d, max_pool2d
 from ebmlib._checks import (
     check_finite,
     check_generator,
+    check_inside,
     check_int,
     check_interval,
     check_points,
@@ -116,14 +117,7 @@ class Grid:
             If a point lies outside the box; nothing is clipped.
         """
         check_points("x", x, dim=self.dim)
-        outside = ((x < self.low) | (x > self.high)).any(1)
-        if outside.any():
-            first = int(outside.nonzero()[0])
-            raise ValueError(
-                f"x must lie in the box [{self.low}, {self.high}]**{self.dim}, got "
-                f"{int(outside.sum())} points outside it, the first at row {first}: "
-                f"{x[first].tolist()}"
-            )
+        check_inside("x", x, self.low, self.high)
         index = ((x.double() - self.low) / self.width).floor().long()
         # a point on the upper edge, or on an edge that its dtype had to round
         index = index.clamp_(0, self.bins - 1)

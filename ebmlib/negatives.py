@@ -18,10 +18,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ebmlib._checks import check_between
+from ebmlib._checks import check_between, check_inside, check_points
 from ebmlib.energy import EnergyModel, TiltedEnergy, energy_of
 from ebmlib.grid import Grid
 from ebmlib.partition import ReLUPartition
+from ebmlib.partition._network import read_box
 
 
 class Negatives(NamedTuple):
@@ -71,6 +72,17 @@ class GridNegatives:
         self.grid = grid
         self._fixed: FixedPoints | None = None
 
+    def check_data(self, data: Tensor) -> None:
+        """Require data in the grid's box, outside which the density is zero.
+
+        Raises
+        ------
+        ValueError
+            If a point of ``data`` (n, d) lies outside.
+        """
+        check_points("data", data, dim=self.grid.dim)
+        check_inside("data", data, self.grid.low, self.grid.high)
+
     def __call__(
         self, model: EnergyModel, *, generator: torch.Generator | None = None
     ) -> Negatives:
@@ -117,7 +129,19 @@ class PolygonNegatives:
         tolerance: float = 1e-10,
     ) -> None:
         check_between("tolerance", tolerance, 1e-13, 1e-2)
+        self._box = [torch.from_numpy(end) for end in read_box(low, high)]
         self.low, self.high, self.tolerance = low, high, tolerance
+
+    def check_data(self, data: Tensor) -> None:
+        """Require data in the box, outside which the density is zero.
+
+        Raises
+        ------
+        ValueError
+            If a point of ``data`` (n, 2) lies outside.
+        """
+        check_points("data", data, dim=2)
+        check_inside("data", data.detach().double().cpu(), *self._box)
 
     def __call__(
         self, model: EnergyModel, *, generator: torch.Generator | None = None

@@ -9,7 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ebmlib._checks import check_number, check_points, check_positive
+from ebmlib._checks import (
+    check_inside,
+    check_number,
+    check_points,
+    check_positive,
+)
 from ebmlib.partition import _groups
 from ebmlib.partition._exact import ExactQuantities
 from ebmlib.partition._geometry import Floats, Layer, split_box
@@ -224,14 +229,7 @@ class ReLUPartition(ExactQuantities):
         """
         check_points("x", x, dim=2)
         x = x.detach().double().cpu()
-        outside = ((x < self.low) | (x > self.high)).any(1)
-        if outside.any():
-            first = int(outside.nonzero()[0])
-            raise ValueError(
-                f"x must lie in the box {self.low.tolist()} to {self.high.tolist()}; "
-                f"{int(outside.sum())} of {len(x)} points do not, first row {first}: "
-                f"{x[first].tolist()}"
-            )
+        check_inside("x", x, self.low, self.high)
         region = self._table.find(x.numpy())
         lost = np.flatnonzero(region < 0)
         if len(lost):

@@ -244,7 +244,7 @@ class HMC(_StepKernel):
         is still reversible and keeps volume.
     """
 
-    n_leapfrog: int = field(default=10, kw_only=True)
+    n_leapfrog: int = 10
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ from torch.distributions import Independent, Uniform
 from ebmlib.energy import EnergyModel, TiltedEnergy, gaussian, mlp
 from ebmlib.fit import SCHEDULES, TrainingDiverged, fit, fit_coarse_to_fine
 from ebmlib.grid import Grid, GridDensity
-from ebmlib.negatives import GridNegatives, Negatives
+from ebmlib.negatives import GridNegatives, Negatives, PolygonNegatives
 
 GRID = Grid(bins=12)
 
@@ -481,7 +481,12 @@ def recorded(model=None):
             r"data must have the dtype and device of the model, torch.float64 on cpu, "
             r"got torch.float32 on cpu; convert with data.to\('cpu', torch.float64\)",
         ),
-        ({"data": points() + 1}, ValueError, "x must lie in the box"),
+        ({"data": points() + 1}, ValueError, "data must lie in the box"),
+        (
+            {"data": points() + 1, "negatives": PolygonNegatives()},
+            ValueError,
+            r"data must lie in the box from \[-1.0, -1.0\] to \[1.0, 1.0\], got",
+        ),
         (
             {"data": points(5) + 1, "data_term": "cells"},
             ValueError,

@@ -323,8 +323,8 @@ FLAT = GridDensity(Given(torch.zeros(4)), Grid(bins=2))
         (
             lambda: Grid(bins=2).cells(torch.tensor([[0.0, 0.0], [0.0, 1.5]])),
             ValueError,
-            r"x must lie in the box \[-1.0, 1.0\]\*\*2, got 1 points outside it, the "
-            r"first at row 1: \[0.0, 1.5\]",
+            r"x must lie in the box from -1.0 to 1.0, got 1 of 2 points outside it, "
+            r"the first in row 1: \[0.0, 1.5\]",
         ),
         (
             lambda: Grid(bins=2).count(torch.zeros(3, 1)),

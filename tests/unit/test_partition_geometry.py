@@ -828,7 +828,9 @@ class TestLocate:
 
     def test_points_outside(self):
         partition = ReLUPartition.from_network(random_network(0, [2, 9, 1]))
-        with pytest.raises(ValueError, match=r"1 of 2 points do not, first row 1"):
+        with pytest.raises(
+            ValueError, match=r"1 of 2 points outside it, the first in row 1"
+        ):
             partition.locate(torch.tensor([[0.0, 0.0], [0.0, 1.5]]))
         with pytest.raises(ValueError, match="x must have shape"):
             partition.locate(torch.zeros(3))
