@@ -180,7 +180,8 @@ function render({ model, el }) {
     } else {
       const { values, range } = regionValues(kind, now.regions);
       paintRegions(field, spec.box, now.regions, values, range, palette);
-      bar.show(spec.fills[kind], range, palette, false);
+      const more = kind === "fineness" ? ": −log₁₀ of the area, 5 and more" : "";
+      bar.show(spec.fills[kind] + more, range, palette, false);
     }
     const step = now.steps.length > 1 ? `, training step ${now.steps[now.step]}` : "";
     field.setAttribute("aria-label",

@@ -42,8 +42,8 @@ export function regionValues(fill, regions) {
     const values = regions.map(({ active }) => active.filter(Boolean).length);
     return { values, range: [0, regions[0].active.length] };
   }
-  const values = regions.map((region) => -Math.log10(Math.max(polygonArea(region), 1e-7)));
-  return { values, range: [0, Math.max(1, ...values)] };
+  const values = regions.map((region) => -Math.log10(polygonArea(region)));
+  return { values, range: [0, 5] }; // the last colour is also that of anything finer
 }
 
 /** Colour each region by its value. */
