@@ -223,7 +223,7 @@ function render({ model, el }) {
     table.show([
       [`log of the mass, R = ${half}`, format(logMass, 6)],
       ["exact log Z of the plane", finite ? (exact === null ? "no formula" : format(exact, 6)) : "∞"],
-      ["gain from the last doubling", `${format(last, 3)} nats`],
+      ["gain from the last doubling", `${format(Math.abs(last) < 1e-9 ? 0 : last, 3)} nats`],
       ["normalisable", `${finite ? "yes" : "no"}: ${why}`],
     ]);
     field.setAttribute("aria-label",
