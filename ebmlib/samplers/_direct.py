@@ -66,10 +66,10 @@ def rejection_sample(
     max_proposals: int = 10_000_000,
     generator: torch.Generator | None = None,
 ) -> Rejection:
-    """Exact samples: propose from q, keep with probability ``exp(-E(x)) / (M q(x))``.
+    """Exact samples: propose from r, keep with probability ``exp(-E(x)) / (M r(x))``.
 
     A proposal is kept with probability ``Z / M`` on average (von Neumann 1951), where
-    ``Z`` is the integral of ``exp(-E)`` over the points that q can propose.
+    ``Z`` is the integral of ``exp(-E)`` over the points that r can propose.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ def rejection_sample(
         A model, a density, or an energy ``x (n, d) -> (n,)``, low where likely.  An
         energy of ``+inf`` is a density of zero.
     proposal : torch.distributions.Distribution
-        ``q``, with ``event_shape`` (d,).
+        ``r``, with ``event_shape`` (d,).
     log_bound : float
-        ``log M``, where ``exp(-E(x)) <= M q(x)`` for every x.
+        ``log M``, where ``exp(-E(x)) <= M r(x)`` for every x.
     n : int
         Samples wanted.
     log_partition : float, optional
@@ -146,9 +146,9 @@ def _keep(
     generator: torch.Generator | None,
 ) -> Tensor:
     """Which proposals to keep, (n,) bool; the bound is checked at all of them."""
-    log_p, log_q = log_density(target, x), log_density(proposal, x)
-    excess = log_p - log_q - log_bound
-    size = log_p.abs() + log_q.abs() + abs(log_bound)
+    log_p, log_r = log_density(target, x), log_density(proposal, x)
+    excess = log_p - log_r - log_bound
+    size = log_p.abs() + log_r.abs() + abs(log_bound)
     rounding = _ROUNDING * torch.finfo(x.dtype).eps * torch.nan_to_num(size, posinf=0)
     over = excess > rounding
     if over.any():
@@ -156,7 +156,7 @@ def _keep(
         raise ValueError(
             f"log_bound={log_bound:g} is violated at {int(over.sum())} of {len(x)} "
             f"proposals, worst by {float(excess[worst]):.6g} nats at "
-            f"x = {x[worst].tolist()}: it must be at least the largest -E(x) - log q(x)"
+            f"x = {x[worst].tolist()}: it must be at least the largest -E(x) - log r(x)"
         )
     return uniform(len(x), generator).to(excess.device).log() < excess
 

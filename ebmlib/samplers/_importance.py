@@ -36,7 +36,7 @@ class ImportanceSample(NamedTuple):
     samples : Tensor, shape (n, d)
         Drawn from the proposal.
     log_weights : Tensor, shape (n,), float64
-        ``-E(x) - log q(x)``: logarithms of unbiased estimates of ``Z``.
+        ``-E(x) - log r(x)``: logarithms of unbiased estimates of ``Z``.
     weights : Tensor, shape (n,), float64
         The same, scaled to sum to 1.
     effective_sample_size : float
@@ -106,9 +106,9 @@ def importance_sample(
     *,
     generator: torch.Generator | None = None,
 ) -> ImportanceSample:
-    """Draw from a proposal and weight by ``exp(-E(x)) / q(x)``, kept as logarithms.
+    """Draw from a proposal and weight by ``exp(-E(x)) / r(x)``, kept as logarithms.
 
-    Integrals run over the points that q can propose: where q is zero and the target is
+    Integrals run over the points that r can propose: where r is zero and the target is
     not, nothing is seen and nothing warns.
 
     Parameters
@@ -116,7 +116,7 @@ def importance_sample(
     target : EnergyModel, Distribution or callable
         A model, a density, or an energy ``x (n, d) -> (n,)``, low where likely.
     proposal : torch.distributions.Distribution
-        ``q``, with ``event_shape`` (d,).
+        ``r``, with ``event_shape`` (d,).
     n : int
         At least 2.
     generator : torch.Generator, optional

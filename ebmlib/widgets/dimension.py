@@ -20,9 +20,9 @@ from ebmlib.widgets._host import PageWidget, bundle, encode_image, suggest
 class DimensionExplorer(PageWidget):
     """A Gaussian proposal for a Gaussian target, in as many dimensions as you like.
 
-    The target is N(0, I), the proposal N(0, s^2 I).  The browser draws n points of the
+    The target is N(0, I), the proposal N(0, sd^2 I).  The browser draws n points of the
     proposal, weights them and rejects them, and shows what remains beside the exact
-    laws: acceptance ``s**-d``, and effective share ``(sqrt(2 s**2 - 1) / s**2)**d``.
+    laws: acceptance ``sd**-d``, and effective share ``(sqrt(2 sd**2 - 1) / sd**2)**d``.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class DimensionExplorer(PageWidget):
     dims : int
         The slider runs from dimension 1 to this.
     sds : iterable of float
-        Spreads s that the reader may choose, rising.
+        Spreads that the reader may choose, rising.
     sizes : iterable of int
         Numbers of points n that the reader may choose.
     seeds : int
@@ -46,7 +46,7 @@ class DimensionExplorer(PageWidget):
     dim : int
         Dimension d.
     sd : float
-        Spread s of the proposal, one of ``sds``.
+        Spread of the proposal, one of ``sds``.
     n : int
         Number of points, one of ``sizes``.
     seed : int

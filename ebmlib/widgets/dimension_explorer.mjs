@@ -270,7 +270,7 @@ function render({ model, el }) {
     n: spec.sizes,
     seed: Array.from({ length: spec.seeds }, (_, i) => i + 1),
   };
-  const words = { dim: "dimension d", sd: "spread s of the proposal", n: "points n", seed: "draw" };
+  const words = { dim: "dimension d", sd: "spread σ of the proposal", n: "points n", seed: "draw" };
   const controls = Object.entries(words).map(([name, text]) => {
     const labels = values[name].map((value) => value.toLocaleString("en"));
     const kind = name === "n" ? "choice" : "slider";
