@@ -150,7 +150,7 @@ function render({ model, el }) {
     make("p", { className: "ebm-title" }, [text]), root,
   ]);
   const duo = make("div", { className: "ebm-duo" }, [
-    titled(square, "exact density, particles"), titled(other, "places visited so far"),
+    titled(square, "density, particles"), titled(other, "places visited"),
   ]);
   const body = make("tbody");
   const table = make("table", { className: "ebm-readout" }, [body]);
