@@ -25,6 +25,7 @@ def load(name: str) -> ModuleType:
 
 launch = load("ebm_launch")
 offline = load("ebm_offline")
+proofs = load("ebm_proofs")
 
 
 @pytest.mark.parametrize(
@@ -156,3 +157,11 @@ def test_repeated_ids_are_dropped() -> None:
     offline.drop_repeated_ids(SimpleNamespace(), document, "page")
     found = [section["ids"] for section in document.findall(nodes.section)]
     assert found == [[], ["kept"], ["title"]]
+
+
+def test_every_proof_has_an_id_of_its_own() -> None:
+    document = new_document("page")
+    ids = (["proof"], ["a-note"], ["proof"])
+    document += [nodes.admonition(ids=list(given)) for given in ids]
+    proofs.number_proofs(SimpleNamespace(), document)
+    assert [node["ids"] for node in document] == [["proof-1"], ["a-note"], ["proof-2"]]

@@ -33,7 +33,12 @@ from ebmlib.energy import TiltedEnergy, mlp
 from ebmlib.widgets import DensityExplorer, FrameExplorer, _host, _network_spec
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ["density_explorer", "frame_explorer"]
+# The modules of widgets; what they import is inlined, and the loader is no widget.
+MODULES = sorted(
+    path.stem
+    for path in _host.HERE.glob("*.mjs")
+    if re.search(r"^export default", path.read_text("utf-8"), re.MULTILINE)
+)
 
 
 def decode(packed: dict[str, str]) -> np.ndarray:
