@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from ebmlib._checks import check_choice, check_interval
+from ebmlib._checks import check_choice, check_interval, check_points
 from ebmlib.energy import EnergyModel
 
 Energy = EnergyModel | Callable[[Tensor], Tensor]
@@ -155,3 +155,15 @@ def reflect(x: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:
     # a point within stays what it was to the last bit
     inside = (x >= low) & (x <= high)
     return torch.where(inside, x, folded.clamp(low, high)), flipped & ~inside
+
+
+def check_start(positions: Tensor, bounds: tuple[float, float] | None) -> None:
+    """Require at least one point, and every point in the box."""
+    check_points("positions", positions, allow_empty=False)
+    if bounds is not None and (out := outside(positions, bounds)).any():
+        first = int(out.nonzero()[0])
+        raise ValueError(
+            f"positions must lie in the box [{bounds[0]}, {bounds[1]}], got "
+            f"{int(out.sum())} points outside it, the first in row {first}: "
+            f"{positions[first].tolist()}"
+        )

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from ebmlib._checks import (
     check_int,
-    check_points,
     check_positive,
 )
 from ebmlib.samplers._energies import (
     Energy,
     check_box,
+    check_start,
     energy_and_gradient,
     energy_at,
     outside,
@@ -361,18 +361,6 @@ def _accept(
         gradient,
         accepted,
     )
-
-
-def check_start(positions: Tensor, bounds: tuple[float, float] | None) -> None:
-    """Require at least one point, and every point in the box."""
-    check_points("positions", positions, allow_empty=False)
-    if bounds is not None and (out := outside(positions, bounds)).any():
-        first = int(out.nonzero()[0])
-        raise ValueError(
-            f"positions must lie in the box [{bounds[0]}, {bounds[1]}], got "
-            f"{int(out.sum())} points outside it, the first in row {first}: "
-            f"{positions[first].tolist()}"
-        )
 
 
 def started(positions: Tensor, value: Tensor, gradient: Tensor | None) -> State:
