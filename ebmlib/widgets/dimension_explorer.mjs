@@ -1,35 +1,15 @@
 import { announcer, assign, axisControl, follow, format, make } from "./common.mjs";
+import { normals, uniforms } from "./random.mjs";
 
 const [INK, SOFT, BLUE, ORANGE, GREEN] = ["#222832", "#59636f", "#0072b2", "#d55e00", "#007e5b"];
 const BARS = 40;
 
-/** A generator of uniform numbers in (0, 1): the 32-bit generator sfc32, from a seed. */
-export function uniforms(seed) {
-  let [a, b, c, count] = [seed | 0, 0x9e3779b9 | 0, 0x243f6a88 | 0, 1];
-  const next = () => {
-    const sum = (((a + b) | 0) + count) | 0;
-    count = (count + 1) | 0;
-    a = b ^ (b >>> 9);
-    b = (c + (c << 3)) | 0;
-    c = (((c << 21) | (c >>> 11)) + sum) | 0;
-    return ((sum >>> 0) + 0.5) / 4294967296;
-  };
-  for (let i = 0; i < 15; i += 1) next();
-  return next;
-}
-
-/** A standard normal number (Box and Muller), two uniform numbers each. */
-export function normal(uniform) {
-  const size = Math.sqrt(-2 * Math.log(uniform()));
-  return size * Math.cos(2 * Math.PI * uniform());
-}
-
 /** A chi-square number with d degrees of freedom (Marsaglia and Tsang, for gammas). */
-export function chiSquare(dim, uniform) {
+export function chiSquare(dim, uniform, normal) {
   const shape = dim === 1 ? 1.5 : dim / 2;
   const d = shape - 1 / 3;
   for (;;) {
-    const x = normal(uniform);
+    const x = normal();
     const v = (1 + x / Math.sqrt(9 * d)) ** 3;
     if (v <= 0) continue;
     if (Math.log(uniform()) < 0.5 * x * x + d - d * v + d * Math.log(v)) {
@@ -73,11 +53,12 @@ export function laws(dim, sd) {
  */
 export function experiment(dim, sd, n, seed) {
   const uniform = uniforms(seed);
+  const normal = normals(uniform);
   const radii = new Float64Array(n);
   const logWeights = new Float64Array(n);
   let [accepted, top] = [0, -Infinity];
   for (let i = 0; i < n; i += 1) {
-    const square = variance(sd) * chiSquare(dim, uniform);
+    const square = variance(sd) * chiSquare(dim, uniform, normal);
     const coin = uniform();
     const excess = (square * (1 / variance(sd) - 1)) / 2;
     radii[i] = Math.sqrt(square);

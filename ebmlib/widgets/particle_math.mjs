@@ -1,3 +1,5 @@
+import { normals, uniforms } from "./random.mjs";
+
 /**
  * Markov chains in a square, for an energy known at nodes and bilinear between them.
  *
@@ -7,34 +9,6 @@
  * @typedef {(x: number, y: number, gradient: Float64Array | number[] | null) => number} Field
  *   the energy at a point; writes its gradient where it is asked for
  */
-
-/** Uniform numbers in (0, 1) from a seed: the generator known as mulberry32. */
-export function uniformStream(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return (((t ^ (t >>> 14)) >>> 0) + 0.5) / 4294967296;
-  };
-}
-
-/** Standard normal numbers, two from two uniform ones. */
-export function normalStream(uniform) {
-  let kept = NaN;
-  return () => {
-    if (!Number.isNaN(kept)) {
-      const value = kept;
-      kept = NaN;
-      return value;
-    }
-    const radius = Math.sqrt(-2 * Math.log(uniform()));
-    const angle = 2 * Math.PI * uniform();
-    kept = radius * Math.sin(angle);
-    return radius * Math.cos(angle);
-  };
-}
 
 /**
  * The energy between nodes.
@@ -126,8 +100,8 @@ function exchange(cold, hot, i) {
  * @param {number} setting.seed
  */
 export function particles({ field, box, kernel, step, temperature, positions, bins, seed }) {
-  const uniform = uniformStream(seed);
-  const normal = normalStream(uniform);
+  const uniform = uniforms(seed);
+  const normal = normals(uniform);
   const count = positions.length / 2;
   const ladder = (kernel.ladder ?? [1]).map((factor) => factor * temperature);
   const clouds = ladder.map(() => cloudAt(field, positions.slice()));
@@ -208,7 +182,7 @@ export function particles({ field, box, kernel, step, temperature, positions, bi
 
 /** A cloud of particles around a place, or one at it. */
 export function dropped([x, y], count, spread, box, seed) {
-  const normal = normalStream(uniformStream(seed));
+  const normal = normals(uniforms(seed));
   if (count === 1) return Float64Array.of(x, y);
   return Float64Array.from({ length: 2 * count }, (_, k) =>
     fold((k % 2 ? y : x) + spread * normal(), box)[0],

@@ -1,4 +1,5 @@
 import { announcer, assign, axisControl, decodeArray, follow, format, make } from "./common.mjs";
+import { uniforms } from "./random.mjs";
 
 /** The bumps of the energy: Gaussians with centres from end to end, one spacing wide. */
 export function bumpsOf({ box: [low, high], n_bumps: count }) {
@@ -45,18 +46,6 @@ export function densityOf(f, cell) {
     logZ: logSum + Math.log(cell),
     mass: f.map((value) => Math.exp(value - logSum)),
     logDensity: f.map((value) => value - logSum - Math.log(cell)),
-  };
-}
-
-/** Uniform numbers in [0, 1) from a seed: the generator known as mulberry32. */
-export function uniforms(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
 }
 

@@ -14,6 +14,7 @@ from ebmlib.widgets._host import page_assets
 
 pytest.importorskip("playwright")
 from tests.site import browser as bw
+from tests.site.sfc32 import Sfc32
 
 pytestmark = pytest.mark.browser
 
@@ -40,24 +41,6 @@ def call(chrome, tmp_path_factory) -> Iterator[Callable[..., Any]]:
     with bw.visit(chrome, page_file.as_uri()) as (page, faults):
         yield lambda name, *values: page.evaluate(CALL, [name, list(values)])
         assert faults == []
-
-
-class Sfc32:
-    """The generator sfc32 in Python's whole numbers, with 15 numbers thrown away."""
-
-    def __init__(self, seed: int) -> None:
-        self.a, self.b, self.c, self.count = seed, 0x9E3779B9, 0x243F6A88, 1
-        for _ in range(15):
-            self()
-
-    def __call__(self) -> float:
-        mask = 0xFFFFFFFF
-        total = (self.a + self.b + self.count) & mask
-        self.count = (self.count + 1) & mask
-        self.a = self.b ^ (self.b >> 9)
-        self.b = (self.c + (self.c << 3)) & mask
-        self.c = (((self.c << 21) | (self.c >> 11)) + total) & mask
-        return (total + 0.5) / 2**32
 
 
 def test_random_numbers_are_those_of_the_generator(call) -> None:

@@ -19,6 +19,7 @@ from ebmlib.widgets.two_phases import SOURCES
 
 pytest.importorskip("playwright")
 from tests.site import browser as bw
+from tests.site.sfc32 import Sfc32
 
 pytestmark = pytest.mark.browser
 
@@ -78,23 +79,13 @@ class Bumps(EnergyModel):
         return -torch.exp(-((x - centres) ** 2) / (2 * spacing**2)) @ self.theta
 
 
-def mulberry32(seed: int) -> Iterator[float]:
-    """Uniform numbers, by the published recurrence on 32-bit integers."""
-    mask = 0xFFFFFFFF
-    while True:
-        seed = (seed + 0x6D2B79F5) & mask
-        t = ((seed ^ (seed >> 15)) * (seed | 1)) & mask
-        t ^= (t + (((t ^ (t >> 7)) * (t | 61)) & mask)) & mask
-        yield ((t ^ (t >> 14)) & mask) / 2**32
-
-
 def gradient(model: Bumps, value: torch.Tensor) -> torch.Tensor:
     return torch.autograd.grad(value, model.theta)[0]
 
 
 def trained(x: torch.Tensor, source: str, rate: float, halves: int) -> Bumps:
     """Train by automatic differentiation of the mean energies."""
-    model, random = Bumps(), mulberry32(SEED)
+    model, random = Bumps(), Sfc32(SEED)
     points = Grid(bins=BINS, dim=1).points_as(torch.float64)
     push = gradient(model, -model.energy(x).mean())
     for half in range(halves):
@@ -107,7 +98,7 @@ def trained(x: torch.Tensor, source: str, rate: float, halves: int) -> Bumps:
                 pull = torch.zeros_like(push)
             else:
                 total = prob.cumsum(0).numpy()
-                u = np.array([next(random) for _ in range(samples)]) * total[-1]
+                u = np.array([random() for _ in range(samples)]) * total[-1]
                 cells = np.searchsorted(total, u, side="right")
                 pull = gradient(model, model.energy(points[cells]).mean())
         with torch.no_grad():
@@ -155,11 +146,9 @@ def test_the_forces_are_what_the_next_update_does(compute) -> None:
     close(pushed["energyBefore"], before["energy"])
 
 
-def test_random_numbers_are_those_of_the_recurrence(compute) -> None:
-    random = mulberry32(SEED)
-    assert compute(widget("few", 2.0, 1))["uniforms"] == [
-        next(random) for _ in range(20)
-    ]
+def test_random_numbers_are_those_of_the_generator(compute) -> None:
+    random = Sfc32(SEED)
+    assert compute(widget("few", 2.0, 1))["uniforms"] == [random() for _ in range(20)]
 
 
 def test_the_bars_are_a_histogram(compute) -> None:
