@@ -28,7 +28,7 @@ from ebmlib._checks import (
 )
 from ebmlib.energy import EnergyModel, energy_of
 
-_CHUNK = 1 << 16  # points evaluated at once: bounds the memory on fine grids
+_CHUNK = 1 << 12  # points evaluated at once: a wide layer on more leaves the cache
 
 
 @dataclass(frozen=True)
