@@ -287,8 +287,12 @@ def update_all(root: Path = ROOT) -> bool:
     """Run the chapters and store their checked outputs; return whether all ran."""
     for path in chapters(root):
         fix(path)
+    folder = cache_folder(root)
     runs = execute(root)
-    cache = get_cache(str(cache_folder(root)))
+    if cache_folder(root) != folder:
+        print("the library changed while the chapters ran: run again", file=sys.stderr)
+        return False
+    cache = get_cache(str(folder))
     for run in runs:
         if run.error:
             continue
@@ -310,6 +314,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("paths", nargs="*", type=Path, help="all chapters by default")
     arguments = parser.parse_args(argv)
     if arguments.update:
+        if arguments.paths:
+            parser.error("--update takes no paths: it runs every chapter that changed")
         return not update_all()
     paths = arguments.paths or sorted((ROOT / "book").glob("**/*.ipynb"))
     if arguments.fix:

@@ -222,3 +222,20 @@ def test_the_command_line(tmp_path: Path, capsys) -> None:
     assert notebooks.main(["--fix", str(path)]) == 0
     assert notebooks.main(["--check", str(path)]) == 0
     assert "1 chapters are in order" in capsys.readouterr().out
+
+
+def test_an_update_takes_no_paths(capsys) -> None:
+    with pytest.raises(SystemExit):
+        notebooks.main(["--update", "book/one.ipynb"])
+    assert "it runs every chapter that changed" in capsys.readouterr().err
+
+
+def test_an_update_is_given_up_when_the_library_changes(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    folders = iter([tmp_path / "before", tmp_path / "after"])
+    monkeypatch.setattr(notebooks, "chapters", lambda root: [])
+    monkeypatch.setattr(notebooks, "execute", lambda root: [])
+    monkeypatch.setattr(notebooks, "cache_folder", lambda root: next(folders))
+    assert not notebooks.update_all(tmp_path)
+    assert "the library changed" in capsys.readouterr().err
