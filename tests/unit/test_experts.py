@@ -184,6 +184,7 @@ def test_student_partition_of_independent_experts_is_a_product_of_beta_functions
         ([0, 0, 90], [0.3, 0.3, 0.6], True),
         ([0, 180, 90], [0.3, 0.3, 0.45], False),  # opposite is parallel
         ([30], [9.0], False),
+        ([0, 60, 120], [0.25, 0.25, 0.5], False),  # together exactly 1
     ],
 )
 def test_student_condition_in_the_plane(directions, strengths, finite):

@@ -1,6 +1,7 @@
 """Direct samplers against SciPy, closed forms and the exact grid."""
 
 import math
+from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
@@ -356,6 +357,14 @@ def test_pareto_k_agrees_with_the_likelihood_of_the_same_tail():
     assert found.pareto_k == pytest.approx(
         (300 * k + 5) / 310, abs=0.3 / math.sqrt(300)
     )
+
+
+@pytest.mark.parametrize("name", ["few", "odd", "light", "heavy", "heavier"])
+def test_pareto_k_is_that_of_arviz(name):
+    """With its weak prior, which draws short tails towards 0.5."""
+    stored = np.load(Path(__file__).parents[1] / "fixtures" / "arviz_pareto.npz")
+    found = pareto_k(torch.from_numpy(stored[name]).double())
+    assert found == pytest.approx(float(stored[f"{name}_answer"]), abs=1e-6)
 
 
 def test_pareto_k_says_when_there_is_no_tail():
