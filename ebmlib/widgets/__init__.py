@@ -12,6 +12,7 @@ from ebmlib.widgets.experts import ExpertsExplorer
 from ebmlib.widgets.frames import FrameExplorer
 from ebmlib.widgets.particle import ParticleExplorer
 from ebmlib.widgets.partition import PartitionExplorer
+from ebmlib.widgets.rbm import RBMPad
 from ebmlib.widgets.two_phases import TwoPhases
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "FrameExplorer",
     "ParticleExplorer",
     "PartitionExplorer",
+    "RBMPad",
     "TwoPhases",
 ]
