@@ -41,7 +41,7 @@ export function decodeDrawing(text) {
 
 const SQRT_2PI = Math.sqrt(2 * Math.PI);
 
-/** The complementary error function, relative error about 1e-15. @param {number} x */
+/** The complementary error function, relative error about 1e-15. @param {number} x @returns {number} */
 export function erfc(x) {
   if (x < 0) return 2 - erfc(-x);
   if (x < 2) {

@@ -94,6 +94,7 @@
  * @property {Config} config
  * @property {Grid} grid
  * @property {Float64Array} data     interleaved
+ * @property {Float64Array} share    share of the data in each cell
  * @property {Truth | null} truth    null for data "given" without a density
  * @property {Density | null} density
  *
@@ -102,6 +103,14 @@
  * @property {Activation} activation
  * @property {number} priorSd        0: flat
  * @property {Float64Array} theta    per layer: weight row by row, then bias
+ *
+ * @typedef {object} Entry
+ * @property {number} step
+ * @property {number} kl
+ * @property {number} logLikelihood
+ * @property {number} dataEnergy
+ * @property {number} sampleEnergy
+ * @property {number} gradNorm
  *
  * @typedef {object} History  One entry an update, of the model before it. When it is full,
  *   every other entry is dropped and only every `every`-th update is kept from then on.
@@ -113,6 +122,8 @@
  * @property {Float64Array} dataEnergy    mean over the data
  * @property {Float64Array} sampleEnergy  weighted mean over the negative points
  * @property {Float64Array} gradNorm      Euclidean
+ * @property {() => void} clear
+ * @property {(entry: Entry) => void} add
  *
  * @typedef {object} Chains  The negative points of the last training step that ran chains.
  * @property {number} count
@@ -143,9 +154,10 @@
  * @property {Stop | null} stopped    set when numbers were no longer finite; the network then
  *   holds the last good parameters; `seek` and `reset` clear it
  * @property {() => Field} field      of the present parameters; computed once for each
- * @property {() => boolean} step     one update; false when it is stopped
- * @property {(budgetMs: number) => number} advance  works so long; updates finished. A step
- *   that does not fit goes on in the next call.
+ * @property {() => boolean} step     one whole update; false when it is stopped
+ * @property {(budgetMs: number, most?: number) => number} advance  works so long, for at most
+ *   `most` updates; returns how many it finished. One that does not fit goes on in the next
+ *   call.
  * @property {() => LabEvent | null} next   on to the next event; null when it is stopped
  * @property {() => Float64Array} push  after "push": rate at which the data term changes the
  *   energy on the grid (a step of plain gradient descent of size 1)
