@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ebmlib.fit import History
 
 Callback = Callable[[EnergyModel, int], Any]
+Penalty = Callable[[EnergyModel, Tensor, Negatives], Tensor]
 
 
 def recorder(

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -24,16 +24,18 @@ from ebmlib._checks import (
     check_positive,
 )
 from ebmlib._memory import keep_freed_memory
+from ebmlib._positive import positive_phase
 from ebmlib._progress import wants_bar
 from ebmlib._training import (
     Callback,
+    Penalty,
     check_resume,
     checked,
     recorder,
 )
-from ebmlib.energy import EnergyModel, energy_of
+from ebmlib.energy import EnergyModel
 from ebmlib.grid import Grid
-from ebmlib.negatives import FixedPoints, GridNegatives, NegativePhase, Negatives
+from ebmlib.negatives import GridNegatives, NegativePhase
 
 
 @dataclass
@@ -106,6 +108,7 @@ def fit(
     horizon: int | None = None,
     data_term: str = "points",
     batch_size: int | None = None,
+    penalty: Penalty | None = None,
     callbacks: Mapping[str, Callback] | None = None,
     record_every: int = 10,
     resume: History | None = None,
@@ -142,6 +145,10 @@ def fit(
         ``L * width * sqrt(d) / 2``, and makes the data term free.
     batch_size : int, optional
         Rows drawn with replacement at each step; all the data unless given.
+    penalty : callable, optional
+        ``penalty(model, points, negatives)``, a scalar that is added to what is
+        minimised and not to the loss that is reported.  ``points`` (n, d) are those of
+        this step's data term.
     callbacks : mapping of str to callable, optional
         ``callback(model, step)`` is recorded under its name every ``record_every``
         steps, before the first and after the last.
@@ -163,8 +170,8 @@ def fit(
         If ``model`` is no energy model, ``negatives`` is not callable, or the data have
         another dtype or device than the model.
     TrainingDiverged
-        A ``FloatingPointError``: the loss or a gradient is NaN or infinite.  The model
-        is left with its last good parameters.
+        A ``FloatingPointError``: the loss, a gradient, or an energy in the negative
+        phase is NaN or infinite.  The model is left with its last good parameters.
     ValueError
         If an argument is out of its range, nothing is to be trained, or the data are
         empty, not finite, of the wrong shape, off the grid, or where the prior is zero,
@@ -202,7 +209,9 @@ def fit(
     start, stop = history.n_steps, history.n_steps + n_steps
     horizon = stop if horizon is None else horizon
     check_int("horizon", horizon, 1)
-    positive = _positive_phase(model, data, negatives, data_term, batch_size)
+    draw, loss_of = positive_phase(model, data, negatives, data_term, batch_size)
+    if penalty is not None and data_term == "cells":
+        raise ValueError("penalty needs points, got data_term='cells'")
     optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True)
     if history.optimizer_state:
         optimizer.load_state_dict(history.optimizer_state)
@@ -214,8 +223,15 @@ def fit(
         record(0, last=False)
     for step in tqdm(range(start, stop), disable=not wants_bar(progress), desc="fit"):
         began = time.perf_counter()
-        negative = checked(negatives(model, generator=generator))
-        loss, reported = positive(negative, generator)
+        points = draw(generator)
+        known = {"data": points} if getattr(negatives, "uses_data", False) else {}
+        try:
+            negative = checked(negatives(model, generator=generator, **known))
+        except FloatingPointError as error:
+            guard.go_back(f"the negative phase failed: {error},", error)
+        loss, reported = loss_of(points, negative)
+        if penalty is not None:
+            loss = loss + penalty(model, points, negative)
         for p in parameters:
             p.grad = None
         loss.backward()
@@ -277,10 +293,6 @@ def fit_coarse_to_fine(
     return history
 
 
-Loss = tuple[Tensor, Tensor]  # what is differentiated, and what is reported
-LossOf = Callable[[Negatives, torch.Generator | None], Loss]
-
-
 def _trainable(model: EnergyModel, data: Tensor) -> list[Tensor]:
     """The parameters to train; model and data must fit together."""
     if not isinstance(model, EnergyModel):
@@ -304,69 +316,6 @@ def _trainable(model: EnergyModel, data: Tensor) -> list[Tensor]:
     return parameters
 
 
-def _positive_phase(
-    model: EnergyModel,
-    data: Tensor,
-    negatives: NegativePhase,
-    data_term: str,
-    batch_size: int | None,
-) -> LossOf:
-    """How a step's loss is put together from its negatives."""
-    grid = getattr(negatives, "grid", None)
-    if data_term == "cells":
-        if grid is None:
-            raise ValueError(
-                "data_term='cells' needs the grid of GridNegatives, got negatives of "
-                f"type {type(negatives).__name__}; use data_term='points'"
-            )
-        if batch_size is not None:
-            raise ValueError(
-                f"batch_size must be None with data_term='cells', got {batch_size}: "
-                "all the data are counted once"
-            )
-        like = next(model.parameters(), data)
-        return _cell_loss(grid.count(data).to(like) / len(data))
-    if hasattr(negatives, "check_data"):
-        negatives.check_data(data)  # raises for points outside its box
-    if batch_size is None:
-        fixed = FixedPoints(model, data)
-        return lambda negative, _: _difference(model, fixed.energy(model), negative)
-    check_int("batch_size", batch_size, 1)
-    return _batch_loss(model, data, batch_size)
-
-
-def _cell_loss(share: Tensor) -> LossOf:
-    """The data are shares of the grid's cells: one energy serves both phases."""
-
-    def loss(negative: Negatives, generator: torch.Generator | None) -> Loss:
-        return (
-            torch.dot(share - negative.weights, negative.energy),
-            torch.dot(share, negative.energy.detach()) + negative.log_partition,
-        )
-
-    return loss
-
-
-def _batch_loss(model: EnergyModel, data: Tensor, batch_size: int) -> LossOf:
-    """A fresh minibatch at every step, drawn with replacement."""
-
-    def loss(negative: Negatives, generator: torch.Generator | None) -> Loss:
-        rows = torch.randint(len(data), (batch_size,), generator=generator)
-        return _difference(model, energy_of(model, data[rows]), negative)
-
-    return loss
-
-
-def _difference(model: EnergyModel, data_energy: Tensor, negative: Negatives) -> Loss:
-    """Mean energy of some data (n,) less that of the negatives."""
-    data_energy, energy = data_energy.mean(), negative.energy
-    if energy is None:
-        energy = energy_of(model, negative.points)
-    loss = data_energy - torch.dot(negative.weights, energy)
-    log_z = negative.log_partition
-    return loss, (loss if log_z is None else data_energy + log_z).detach()
-
-
 class _Guard:
     """Keeps the last parameters that gave a finite loss and gradient."""
 
@@ -380,15 +329,18 @@ class _Guard:
         gradients = [p.grad.ravel() for p in self.parameters if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.cat(gradients)).item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            torch._foreach_copy_(self.now, self.good)
-            self.history.optimizer_state = {}
-            raise TrainingDiverged(
-                f"loss is {loss} and its gradient norm {norm} at step "
-                f"{self.history.n_steps}; the model holds the last parameters with a "
-                "finite loss, or those it came with: try a smaller lr, or a prior that "
-                "covers the data",
-                self.history,
-            )
+            self.go_back(f"loss is {loss} and its gradient norm {norm}")
         torch._foreach_copy_(self.good, self.now)
         self.history.loss.append(loss)
         self.history.grad_norm.append(norm)
+
+    def go_back(self, what: str, cause: Exception | None = None) -> NoReturn:
+        """Restore the last good parameters, and raise."""
+        torch._foreach_copy_(self.now, self.good)
+        self.history.optimizer_state = {}
+        raise TrainingDiverged(
+            f"{what} at step {self.history.n_steps}; the model holds the last "
+            "parameters with a finite loss, or those it came with: try a smaller lr, "
+            "or a prior that covers the data",
+            self.history,
+        ) from cause

@@ -13,7 +13,12 @@ from ebmlib.samplers._direct import (
     inverse_cdf_sample,
     rejection_sample,
 )
-from ebmlib.samplers._finite import metropolis_matrix, stationary
+from ebmlib.samplers._finite import (
+    langevin_matrix,
+    law_after,
+    metropolis_matrix,
+    stationary,
+)
 from ebmlib.samplers._gibbs import Gibbs
 from ebmlib.samplers._importance import (
     ImportanceSample,
@@ -53,6 +58,8 @@ __all__ = [
     "importance_sample",
     "inverse_cdf",
     "inverse_cdf_sample",
+    "langevin_matrix",
+    "law_after",
     "leapfrog",
     "metropolis_matrix",
     "pareto_k",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ebmlib._checks import check_choice, check_interval, check_points
 from ebmlib.energy import EnergyModel
+from ebmlib.samplers._relu import affine_layers, relu_energy_and_gradient
 
 Energy = EnergyModel | Callable[[Tensor], Tensor]
 BOUNDARIES = ("reflect", "reject")
@@ -49,17 +50,11 @@ def energy_and_gradient(
     FloatingPointError
         If an energy is NaN or ``-inf``, or a gradient at a finite energy is not finite.
     """
-    with torch.enable_grad():
-        x = x.detach().requires_grad_(True)
-        value = _call(energy, x)
-        total = value.sum()
-        if not value.requires_grad:
-            raise ValueError(
-                "energy must be differentiable in x for this kernel; "
-                "RandomWalkMetropolis and Gibbs need no gradient"
-            )
-        (gradient,) = torch.autograd.grad(total, x)
-    value = _checked(value.detach(), total.detach(), allow_infinite)
+    if (layers := affine_layers(energy)) is not None:
+        value, gradient = relu_energy_and_gradient(layers, x)
+    else:
+        value, gradient = _by_autograd(energy, x)
+    value = _checked(value, allow_infinite)
     if not math.isfinite(float(gradient.sum())):
         gradient = torch.where((value == math.inf)[:, None], 0.0, gradient)
         bad = ~gradient.isfinite().all(1)
@@ -71,6 +66,19 @@ def energy_and_gradient(
                 "zero in the energy does this"
             )
     return value, gradient
+
+
+def _by_autograd(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        value = _call(energy, x)
+        if not value.requires_grad:
+            raise ValueError(
+                "energy must be differentiable in x for this kernel; "
+                "RandomWalkMetropolis and Gibbs need no gradient"
+            )
+        (gradient,) = torch.autograd.grad(value.sum(), x)
+    return value.detach(), gradient
 
 
 def _call(energy: Energy, x: Tensor) -> Tensor:
@@ -86,11 +94,9 @@ def _call(energy: Energy, x: Tensor) -> Tensor:
     return value
 
 
-def _checked(
-    value: Tensor, total: Tensor | None = None, allow_infinite: bool = True
-) -> Tensor:
+def _checked(value: Tensor, allow_infinite: bool = True) -> Tensor:
     """Pass energies on; NaN, ``-inf``, and ``+inf`` where not allowed, raise."""
-    if math.isfinite(float(value.sum() if total is None else total)):
+    if math.isfinite(float(value.sum())):
         return value  # one look at the sum: the common case costs next to nothing
     n_nan, n_low = int(value.isnan().sum()), int((value == -math.inf).sum())
     if n_nan or n_low:
@@ -149,11 +155,13 @@ def reflect(x: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:
         velocity round.
     """
     low, high = bounds
+    inside = (x >= low) & (x <= high)
+    if inside.all():  # the common case of short steps
+        return x, torch.zeros_like(inside)
     phase = torch.remainder(x - low, 2 * (high - low))
     flipped = phase > high - low
     folded = low + torch.where(flipped, 2 * (high - low) - phase, phase)
     # a point within stays what it was to the last bit
-    inside = (x >= low) & (x <= high)
     return torch.where(inside, x, folded.clamp(low, high)), flipped & ~inside
 
 

@@ -1,19 +1,9 @@
-"""Where the negative points come from.
-
-Maximum likelihood has one gradient, for every model of the course::
-
-    d/dtheta  mean_data E(x)  -  sum_i w_i dE(x_i)/dtheta
-
-A *negative phase* supplies the points ``x_i`` and their weights ``w_i``: it is a
-callable ``negatives(model, generator=...) -> Negatives`` that :func:`ebmlib.fit.fit`
-calls once a step.
-"""
+"""Negative phases that integrate: over a grid, over the polygons of a ReLU energy."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -21,38 +11,9 @@ from torch import Tensor
 from ebmlib._checks import check_between, check_inside, check_points
 from ebmlib.energy import EnergyModel, TiltedEnergy, energy_of
 from ebmlib.grid import Grid
+from ebmlib.negatives._phase import Negatives
 from ebmlib.partition import ReLUPartition
 from ebmlib.partition._network import read_box
-
-
-class Negatives(NamedTuple):
-    """Points that stand for the model's own density, and what they weigh.
-
-    Attributes
-    ----------
-    points : Tensor, shape (m, d)
-    weights : Tensor, shape (m,)
-        Non-negative, summing to 1, detached from the graph.
-    energy : Tensor, shape (m,), optional
-        Energies of the points with their graph, when the phase had to compute them
-        anyway; ``None`` lets the training loop compute them.
-    log_partition : Tensor, shape (), optional
-        Exact or estimated ``log Z``, when the phase knows it: then the loss that the
-        loop reports is the negative log-likelihood itself.
-    """
-
-    points: Tensor
-    weights: Tensor
-    energy: Tensor | None = None
-    log_partition: Tensor | None = None
-
-
-class NegativePhase(Protocol):
-    """What :func:`ebmlib.fit.fit` asks of a source of negative points."""
-
-    def __call__(
-        self, model: EnergyModel, *, generator: torch.Generator | None = None
-    ) -> Negatives: ...
 
 
 class GridNegatives:
