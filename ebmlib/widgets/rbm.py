@@ -24,7 +24,7 @@ _MAX_STEPS, _KEPT, _SEEDS = 10_000, 400, 1000
 class Machine(Protocol):
     """What the pad reads of a machine: an `ebmlib.rbm.BernoulliRBM` has it."""
 
-    weight: Tensor  # (n_visible, n_hidden)
+    weight: Tensor  # (n_hidden, n_visible)
     visible_bias: Tensor
     hidden_bias: Tensor
 
@@ -40,7 +40,7 @@ class RBMPad(PageWidget):
     Parameters
     ----------
     models : mapping
-        Name -> machine with ``weight`` (n_visible, n_hidden), ``visible_bias`` and
+        Name -> machine with ``weight`` (n_hidden, n_visible), ``visible_bias`` and
         ``hidden_bias``, for square images of at least 4 x 4 pixels in rows.
     alt : str
         What the picture shows.
@@ -240,9 +240,9 @@ def _model_spec(
     """What the browser needs of one machine."""
     b, c = machine.visible_bias.detach(), machine.hidden_bias.detach()
     weight, side = machine.weight.detach(), math.isqrt(len(b))
-    if side**2 != len(b) or side < 4 or weight.shape != (len(b), len(c)):
+    if side**2 != len(b) or side < 4 or weight.shape != (len(c), len(b)):
         raise ValueError(
-            f"models: {name!r} must have weight (n_visible, n_hidden), and square "
+            f"models: {name!r} must have weight (n_hidden, n_visible), and square "
             "images of at least 4 x 4 pixels, got weight "
             f"{tuple(weight.shape)} and biases ({len(b)},), ({len(c)},)"
         )
@@ -259,7 +259,7 @@ def _model_spec(
         "name": name,
         "side": side,
         "hidden": len(c),
-        "weight": encode_array(weight.cpu()),
+        "weight": encode_array(weight.T.cpu()),
         "visible_bias": encode_array(b.cpu()),
         "hidden_bias": encode_array(c.cpu()),
         "reference": None
@@ -277,7 +277,7 @@ def _reference(
     """Sorted free energies, at most 400 of them, evenly chosen by rank."""
     if values.ndim == 2 and values.shape[1] == len(b):
         x = values.detach().double()
-        drive = c.double() + x @ weight.double()
+        drive = c.double() + x @ weight.T.double()
         values = -x @ b.double() - torch.logaddexp(drive, 0 * drive).sum(1)
     if values.ndim != 1 or not len(values):
         raise ValueError(

@@ -83,7 +83,7 @@ def machine(side: int, hidden: int, spread: float = 1.0) -> SimpleNamespace:
     generator = torch.Generator().manual_seed(side)
     draw = torch.randn
     return SimpleNamespace(
-        weight=spread * draw(side**2, hidden, generator=generator),
+        weight=spread * draw(hidden, side**2, generator=generator),
         visible_bias=draw(side**2, generator=generator),
         hidden_bias=draw(hidden, generator=generator),
     )
@@ -104,7 +104,7 @@ def joint(model: SimpleNamespace, v: torch.Tensor, h: torch.Tensor) -> torch.Ten
     b, c, w = (
         part.double() for part in (model.visible_bias, model.hidden_bias, model.weight)
     )
-    return (v @ b)[:, None] + h @ c + v @ w @ h.T
+    return (v @ b)[:, None] + h @ c + v @ w.T @ h.T
 
 
 def images(side: int, count: int) -> torch.Tensor:
@@ -153,9 +153,9 @@ def test_the_chain_step_by_step_with_the_same_noise(compute, held) -> None:
     w, b, c = (p.double().numpy() for p in vars(model).values())
     uniform, v = Sfc32(3), start.numpy().copy()
     for path, chance in zip(found["path"], found["chance"], strict=True):
-        p = 1 / (1 + np.exp(-(c + v @ w)))
+        p = 1 / (1 + np.exp(-(c + w @ v)))
         h = np.array([uniform() < one for one in p], dtype=float)
-        p = 1 / (1 + np.exp(-(b + w @ h)))
+        p = 1 / (1 + np.exp(-(b + h @ w)))
         drawn = np.array([uniform() < one for one in p], dtype=float)
         v = np.where(free == 1, drawn, v)
         np.testing.assert_array_equal(path, v)

@@ -18,7 +18,7 @@ from ebmlib.widgets import RBMPad
 def machine(side: int, hidden: int, seed: int = 0) -> SimpleNamespace:
     generator = torch.Generator().manual_seed(seed)
     return SimpleNamespace(
-        weight=torch.randn(side**2, hidden, generator=generator),
+        weight=torch.randn(hidden, side**2, generator=generator),
         visible_bias=torch.randn(side**2, generator=generator),
         hidden_bias=torch.randn(hidden, generator=generator),
     )
@@ -41,7 +41,7 @@ def decoded(packed: dict[str, str]) -> np.ndarray:
 def test_weights_travel_exactly_and_images_go_to_the_machines_of_their_size(pad):
     small, large = pad.spec["models"]
     np.testing.assert_array_equal(
-        decoded(large["weight"]), LARGE.weight.numpy().ravel()
+        decoded(large["weight"]), LARGE.weight.T.numpy().ravel()
     )
     np.testing.assert_array_equal(decoded(small["hidden_bias"]), SMALL.hidden_bias)
     names = [start["name"] for start in small["starts"]]
@@ -60,7 +60,7 @@ def test_a_reference_of_images_becomes_their_free_energies_by_enumeration():
     joint = (
         (v @ SMALL.visible_bias.double())[:, None]
         + h @ SMALL.hidden_bias.double()
-        + v @ SMALL.weight.double() @ h.T
+        + v @ SMALL.weight.T.double() @ h.T
     )
     expected = np.sort(-torch.logsumexp(joint, 1).numpy())
     found = decoded(pad.spec["models"][0]["reference"])
@@ -133,10 +133,10 @@ def wide(**parts: torch.Tensor) -> dict[str, SimpleNamespace]:
         ({"reference": {"n": CROSS}}, ValueError, "unknown reference: name"),
         ({"reference": {"m": torch.ones(2, 9)}}, ValueError, "reference of 'm' must"),
         ({"log_partition": {"m": "x"}}, TypeError, "log_partition of 'm'"),
-        ({"models": wide(weight=torch.ones(3, 16))}, ValueError, "square images of at"),
+        ({"models": wide(weight=torch.ones(16, 3))}, ValueError, "square images of at"),
         ({"models": wide(visible_bias=torch.ones(15))}, ValueError, "square images"),
         (
-            {"models": wide(weight=torch.full((16, 3), torch.nan))},
+            {"models": wide(weight=torch.full((3, 16), torch.nan))},
             FloatingPointError,
             "'m' weight",
         ),
