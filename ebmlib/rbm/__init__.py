@@ -5,7 +5,19 @@ second or two. Every approximation (contrastive divergence, the pseudo-likelihoo
 annealed importance sampling) can be held against it.
 """
 
+from ebmlib.rbm._checkpoint import load_rbms, save_rbms
+from ebmlib.rbm._estimator import RBMTransformer
+from ebmlib.rbm._exact import Moments
 from ebmlib.rbm._model import BernoulliRBM, GaussianRBM
 from ebmlib.rbm._training import RBMHistory, fit
 
-__all__ = ["BernoulliRBM", "GaussianRBM", "RBMHistory", "fit"]
+__all__ = [
+    "BernoulliRBM",
+    "GaussianRBM",
+    "Moments",
+    "RBMHistory",
+    "RBMTransformer",
+    "fit",
+    "load_rbms",
+    "save_rbms",
+]
