@@ -19,6 +19,7 @@
  * @returns {any}
  */
 export function make(tag, attributes = {}, children = []) {
+  /** @type {any} */
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name in element) element[name] = value;
@@ -28,7 +29,12 @@ export function make(tag, attributes = {}, children = []) {
   return element;
 }
 
-/** Set a trait and tell the kernel, where there is one. */
+/**
+ * Set a trait and tell the kernel, where there is one.
+ * @param {Model} model
+ * @param {string} name
+ * @param {any} value
+ */
 export function assign(model, name, value) {
   model.set(name, value);
   model.save_changes();
@@ -61,7 +67,10 @@ export function decodeArray({ dtype, data }) {
   );
 }
 
-/** A number with few digits, a true minus sign, and no surprises. */
+/**
+ * A number with few digits, a true minus sign, and no surprises.
+ * @param {number} value
+ */
 export function format(value, digits = 4) {
   if (!Number.isFinite(value)) return value > 0 ? "∞" : value < 0 ? "−∞" : "undefined";
   const size = Math.abs(value);
@@ -72,7 +81,11 @@ export function format(value, digits = 4) {
   return (Number(text) === 0 ? text.replace("-", "") : text).replace(/-/g, "−");
 }
 
-/** A labelled slider over positions 0 to n - 1 of an axis. */
+/**
+ * A labelled slider over positions 0 to n - 1 of an axis.
+ * @param {Axis} axis
+ * @param {(position: number) => void} change
+ */
 function slider(axis, change) {
   const value = make("span", { className: "ebm-value" });
   const input = make("input", { type: "range", min: 0, step: 1 });
@@ -81,7 +94,7 @@ function slider(axis, change) {
   const root = make("label", { className: "ebm-control ebm-slider" }, [head, input]);
   return {
     root,
-    show(position, labels) {
+    show(/** @type {number} */ position, /** @type {string[]} */ labels) {
       input.max = labels.length - 1;
       input.value = position;
       input.setAttribute("aria-valuetext", `${axis.name} ${labels[position]}`);
@@ -90,7 +103,11 @@ function slider(axis, change) {
   };
 }
 
-/** A labelled list. */
+/**
+ * A labelled list.
+ * @param {Axis} axis
+ * @param {(position: number) => void} change
+ */
 function list(axis, change) {
   const input = make("select");
   input.addEventListener("change", () => change(input.selectedIndex));
@@ -98,7 +115,7 @@ function list(axis, change) {
   let shown = "";
   return {
     root: make("label", { className: "ebm-control ebm-list" }, [name, input]),
-    show(position, labels) {
+    show(/** @type {number} */ position, /** @type {string[]} */ labels) {
       if (shown !== labels.join("\n")) {
         input.replaceChildren(...labels.map((text) => make("option", {}, [text])));
         shown = labels.join("\n");
@@ -108,20 +125,24 @@ function list(axis, change) {
   };
 }
 
-/** A row of buttons of which one is down: native radio buttons, all in sight. */
+/**
+ * A row of buttons of which one is down: native radio buttons, all in sight.
+ * @param {Axis} axis
+ * @param {(position: number) => void} change
+ */
 function buttons(axis, change) {
   const group = `ebm-${Math.random().toString(36).slice(2)}`;
   const row = make("span", { className: "ebm-row" });
   const name = make("legend", { className: "ebm-name" }, [axis.name]);
   let shown = "";
-  const button = (text, position) => {
+  const button = (/** @type {string} */ text, /** @type {number} */ position) => {
     const input = make("input", { type: "radio", name: group });
     input.addEventListener("change", () => change(position));
     return make("label", { className: "ebm-chip" }, [input, make("span", {}, [text])]);
   };
   return {
     root: make("fieldset", { className: "ebm-control ebm-chips" }, [name, row]),
-    show(position, labels) {
+    show(/** @type {number} */ position, /** @type {string[]} */ labels) {
       if (shown !== labels.join("\n")) {
         row.replaceChildren(...labels.map(button));
         shown = labels.join("\n");
@@ -144,8 +165,13 @@ export function axisControl(axis, change) {
   return axis.labels.length <= 8 && letters <= 72 ? buttons(axis, change) : list(axis, change);
 }
 
-/** A labelled list of named values. */
+/**
+ * A labelled list of named values.
+ * @param {string} name
+ * @param {(value: any) => void} change
+ */
 export function choice(name, change) {
+  /** @type {any[]} */
   let values = [];
   const control = list({ name, labels: [], kind: "choice" }, (i) => change(values[i]));
   return {
@@ -167,7 +193,7 @@ export function announcer() {
   root.setAttribute("aria-live", "polite");
   let timer = 0;
   const stop = () => clearTimeout(timer);
-  const say = (text) => {
+  const say = (/** @type {string} */ text) => {
     stop();
     timer = setTimeout(() => {
       root.textContent = text;
