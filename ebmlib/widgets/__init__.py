@@ -8,20 +8,24 @@ with no kernel and no network; without JavaScript a picture and a caption remain
 
 from ebmlib.widgets.density import DensityExplorer
 from ebmlib.widgets.dimension import DimensionExplorer
+from ebmlib.widgets.ebm_lab import EBMLab
 from ebmlib.widgets.experts import ExpertsExplorer
 from ebmlib.widgets.frames import FrameExplorer
 from ebmlib.widgets.particle import ParticleExplorer
 from ebmlib.widgets.partition import PartitionExplorer
+from ebmlib.widgets.pursuit import PursuitExplorer
 from ebmlib.widgets.rbm import RBMPad
 from ebmlib.widgets.two_phases import TwoPhases
 
 __all__ = [
     "DensityExplorer",
     "DimensionExplorer",
+    "EBMLab",
     "ExpertsExplorer",
     "FrameExplorer",
     "ParticleExplorer",
     "PartitionExplorer",
+    "PursuitExplorer",
     "RBMPad",
     "TwoPhases",
 ]
