@@ -92,9 +92,12 @@ def _rebuild(file: Any, spec: Mapping[str, Any]) -> TiltedEnergy:
     state = {
         key: file.get_tensor(f"{spec['name']}/{key}") for key in network.state_dict()
     }
-    network.to(next(iter(state.values())).dtype).load_state_dict(state)
+    dtype = next(iter(state.values())).dtype
+    network.to(dtype).load_state_dict(state)
     sd = spec["prior_sd"]
-    return TiltedEnergy(network, None if sd is None else gaussian(widths[0], sd=sd))
+    # a prior rounded more coarsely than the weights would show in the energies
+    prior = None if sd is None else gaussian(widths[0], sd=sd, dtype=dtype)
+    return TiltedEnergy(network, prior)
 
 
 def _describe(name: str, model: TiltedEnergy) -> dict[str, object]:

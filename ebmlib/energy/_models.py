@@ -183,7 +183,9 @@ def energy_of(model: EnergyModel, x: Tensor, **known: Tensor) -> Tensor:
     return energy
 
 
-def gaussian(dim: int = 2, *, sd: float = 1.0) -> Independent:
+def gaussian(
+    dim: int = 2, *, sd: float = 1.0, dtype: torch.dtype = torch.float32
+) -> Independent:
     """Isotropic Gaussian prior ``N(0, sd**2 I)`` on ``R**dim``.
 
     Parameters
@@ -191,10 +193,13 @@ def gaussian(dim: int = 2, *, sd: float = 1.0) -> Independent:
     dim : int
     sd : float
         Standard deviation (not the variance), in the units of ``x``.
+    dtype : torch.dtype
+        In which mean and standard deviation are kept.
     """
     check_int("dim", dim, 1)
     check_positive("sd", sd)
-    return Independent(Normal(torch.zeros(dim), torch.full((dim,), float(sd))), 1)
+    scale = torch.full((dim,), float(sd), dtype=dtype)
+    return Independent(Normal(torch.zeros_like(scale), scale), 1)
 
 
 def mlp(
