@@ -5,7 +5,18 @@ data are replaced by their mean field, and the model's expectations by persisten
 chains.  For small machines both are held against enumeration.
 """
 
-from ebmlib.dbm._model import DBM, Layers, MeanField
-from ebmlib.dbm._train import fit, pretrain
+from ebmlib.dbm._checkpoint import load_dbms, save_dbms
+from ebmlib.dbm._layers import Layers, MeanField
+from ebmlib.dbm._model import DBM
+from ebmlib.dbm._train import DBMHistory, fit, pretrain
 
-__all__ = ["DBM", "Layers", "MeanField", "fit", "pretrain"]
+__all__ = [
+    "DBM",
+    "DBMHistory",
+    "Layers",
+    "MeanField",
+    "fit",
+    "load_dbms",
+    "pretrain",
+    "save_dbms",
+]

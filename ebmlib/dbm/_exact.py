@@ -70,32 +70,32 @@ def log_partition(model: DBM) -> Tensor:
         parts = []
         for states in state_blocks(n_visible + n2, p.b, n1):
             v, h2 = states.split([n_visible, n2], 1)
-            drive = p.c1 + v @ p.w1 + h2 @ p.w2.T
+            drive = p.c1 + v @ p.w1.T + h2 @ p.w2
             parts.append(v @ p.b + h2 @ p.c2 + softplus(drive).sum(1))
     return torch.logsumexp(torch.stack([torch.logsumexp(x, 0) for x in parts]), 0)
 
 
 def log_mass_hidden1(p: Double, h1: Tensor) -> Tensor:
     """Log of the unnormalised mass of states of the first hidden layer, (m,)."""
-    return h1 @ p.c1 + softplus(p.b + h1 @ p.w1.T).sum(1) + _above(p, h1)
+    return h1 @ p.c1 + softplus(p.b + h1 @ p.w1).sum(1) + _above(p, h1)
 
 
 def _above(p: Double, h1: Tensor) -> Tensor:
     """What the second hidden layer adds once summed out, (m,)."""
-    return softplus(p.c2 + h1 @ p.w2).sum(1)
+    return softplus(p.c2 + h1 @ p.w2.T).sum(1)
 
 
 def log_unnormalised(model: DBM, visible: Tensor) -> Tensor:
     """``log sum_h exp(-E)``, over the states of the smaller hidden layer."""
     p, v = as_double(model), visible.double()
     _, n1, n2 = model.sizes
-    below, parts = p.c1 + v @ p.w1, []
+    below, parts = p.c1 + v @ p.w1.T, []
     if n1 <= n2 + 4:  # a product of matrices a block, where the other needs logarithms
         for h1 in state_blocks(n1, v, len(v) + n2):
             parts.append(torch.logsumexp(below @ h1.T + _above(p, h1), 1))
     else:
         for h2 in state_blocks(n2, v, len(v) * n1):
-            drive = below[:, None] + h2 @ p.w2.T
+            drive = below[:, None] + h2 @ p.w2
             parts.append(torch.logsumexp(softplus(drive).sum(2) + h2 @ p.c2, 1))
     return v @ p.b + torch.logsumexp(torch.stack(parts), 0)
 
@@ -105,10 +105,10 @@ def posterior_means(model: DBM, visible: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         p, n1 = as_double(model), model.sizes[1]
         h1 = torch.cat(list(state_blocks(n1, p.b, n1)))
-        above, upper = _above(p, h1), torch.sigmoid(p.c2 + h1 @ p.w2)
+        above, upper = _above(p, h1), torch.sigmoid(p.c2 + h1 @ p.w2.T)
         means = []
         for v in visible.double().split(max(1, _CELLS >> n1)):
-            weight = torch.softmax((p.c1 + v @ p.w1) @ h1.T + above, 1)
+            weight = torch.softmax((p.c1 + v @ p.w1.T) @ h1.T + above, 1)
             means.append((weight @ h1, weight @ upper))
         first, second = zip(*means, strict=True)
         return torch.cat(first), torch.cat(second)

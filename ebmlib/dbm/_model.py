@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,50 +17,14 @@ from ebmlib._checks import (
     check_positive,
 )
 from ebmlib.dbm import _annealing, _exact
+from ebmlib.dbm._layers import LAYERS, Layers, MeanField, flip, log_odds
 from ebmlib.samplers import AnnealedEstimate
-
-LAYERS = ("visible", "hidden1", "hidden2")
-
-
-class Layers(NamedTuple):
-    """States, or means, of the three layers, one machine a row.
-
-    Attributes
-    ----------
-    visible : Tensor, shape (n, n_visible)
-    hidden1 : Tensor, shape (n, n_hidden1)
-    hidden2 : Tensor, shape (n, n_hidden2)
-    """
-
-    visible: Tensor
-    hidden1: Tensor
-    hidden2: Tensor
-
-
-class MeanField(NamedTuple):
-    """A factorised approximation to the posterior of the hidden units.
-
-    Attributes
-    ----------
-    hidden1 : Tensor, shape (n, n_hidden1)
-        Probability that each unit is on, given the visible units of the row.
-    hidden2 : Tensor, shape (n, n_hidden2)
-    n_steps : int
-        Sweeps over the two layers that were made.
-    change : float
-        Largest change of a probability in the last sweep.
-    """
-
-    hidden1: Tensor
-    hidden2: Tensor
-    n_steps: int
-    change: float
 
 
 class DBM(nn.Module):
     """Deep Boltzmann machine with binary units and two hidden layers.
 
-    ``E(v, h1, h2) = -b'v - c1'h1 - c2'h2 - v'W1 h1 - h1'W2 h2`` (Salakhutdinov and
+    ``E(v, h1, h2) = -b'v - c1'h1 - c2'h2 - h1'W1 v - h2'W2 h1`` (Salakhutdinov and
     Hinton 2009, equation 9, with biases).  Units of one layer do not see each other,
     and the visible layer does not see the second hidden one.
 
@@ -77,8 +41,8 @@ class DBM(nn.Module):
 
     Attributes
     ----------
-    weight1 : Parameter, shape (n_visible, n_hidden1)
-    weight2 : Parameter, shape (n_hidden1, n_hidden2)
+    weight1 : Parameter, shape (n_hidden1, n_visible)
+    weight2 : Parameter, shape (n_hidden2, n_hidden1)
     visible_bias, hidden1_bias, hidden2_bias : Parameter
 
     Raises
@@ -106,8 +70,8 @@ class DBM(nn.Module):
         bias = torch.zeros(n_visible)
         if data is not None:
             bias = log_odds(data, n_visible)
-        weight1 = sd * torch.randn(n_visible, n_hidden1, generator=generator)
-        weight2 = sd * torch.randn(n_hidden1, n_hidden2, generator=generator)
+        weight1 = sd * torch.randn(n_hidden1, n_visible, generator=generator)
+        weight2 = sd * torch.randn(n_hidden2, n_hidden1, generator=generator)
         self.weight1, self.weight2 = nn.Parameter(weight1), nn.Parameter(weight2)
         self.visible_bias = nn.Parameter(bias)
         self.hidden1_bias = nn.Parameter(torch.zeros(n_hidden1))
@@ -116,7 +80,7 @@ class DBM(nn.Module):
     @property
     def sizes(self) -> tuple[int, int, int]:
         """Units of the visible, first and second hidden layer."""
-        return (*self.weight1.shape, self.weight2.shape[1])
+        return (*self.weight1.T.shape, len(self.weight2))
 
     @property
     def n_parameters(self) -> int:
@@ -127,21 +91,21 @@ class DBM(nn.Module):
         """Energy of each row of states, shape (n,)."""
         self._check(Layers(visible, hidden1, hidden2))
         linear = visible @ self.visible_bias + hidden1 @ self.hidden1_bias
-        pairs = (visible @ self.weight1 + hidden2 @ self.weight2.T) * hidden1
+        pairs = (visible @ self.weight1.T + hidden2 @ self.weight2) * hidden1
         return -(linear + hidden2 @ self.hidden2_bias + pairs.sum(1))
 
     def visible_mean(self, hidden1: Tensor) -> Tensor:
         """``P(v = 1 | h1)``, shape (n, n_visible)."""
-        return torch.sigmoid(self.visible_bias + hidden1 @ self.weight1.T)
+        return torch.sigmoid(self.visible_bias + hidden1 @ self.weight1)
 
     def hidden1_mean(self, visible: Tensor, hidden2: Tensor) -> Tensor:
         """``P(h1 = 1 | v, h2)``, shape (n, n_hidden1): both neighbours have a say."""
-        below, above = visible @ self.weight1, hidden2 @ self.weight2.T
+        below, above = visible @ self.weight1.T, hidden2 @ self.weight2
         return torch.sigmoid(self.hidden1_bias + below + above)
 
     def hidden2_mean(self, hidden1: Tensor) -> Tensor:
         """``P(h2 = 1 | h1)``, shape (n, n_hidden2)."""
-        return torch.sigmoid(self.hidden2_bias + hidden1 @ self.weight2)
+        return torch.sigmoid(self.hidden2_bias + hidden1 @ self.weight2.T)
 
     def random_states(
         self, n: int, *, generator: torch.Generator | None = None
@@ -204,7 +168,7 @@ class DBM(nn.Module):
     ) -> MeanField:
         """The factorised posterior that is best near its start, layer by layer.
 
-        ``m1 = sigmoid(c1 + W1'v + W2 m2)`` and ``m2 = sigmoid(c2 + W2'm1)`` in turn
+        ``m1 = sigmoid(c1 + W1 v + W2'm2)`` and ``m2 = sigmoid(c2 + W2 m1)`` in turn
         (Salakhutdinov and Hinton 2009, equations 12 and 13).  Given one layer, the
         update of the other is the exact maximum of :meth:`bound`: no sweep can lower
         it, and no damping is needed.  Updating both from old values has no such
@@ -235,18 +199,18 @@ class DBM(nn.Module):
         check_points("visible", visible, dim=self.sizes[0], allow_empty=False)
         check_int("max_steps", max_steps, 1)
         check_positive("tolerance", tolerance)
-        below = self.hidden1_bias + visible @ self.weight1
+        below = self.hidden1_bias + visible @ self.weight1.T
         if start is None:
-            twice = torch.sigmoid(below + visible @ self.weight1)
+            twice = torch.sigmoid(below + visible @ self.weight1.T)
             hidden2 = self.hidden2_mean(twice)
         else:
             check_points("start", start, dim=self.sizes[2])
             hidden2 = start
-        hidden1, change = torch.sigmoid(below + hidden2 @ self.weight2.T), torch.inf
+        hidden1, change = torch.sigmoid(below + hidden2 @ self.weight2), torch.inf
         for n_steps in range(1, max_steps + 1):  # noqa: B007
             old1, old2 = hidden1, hidden2
             hidden2 = self.hidden2_mean(hidden1)
-            hidden1 = torch.sigmoid(below + hidden2 @ self.weight2.T)
+            hidden1 = torch.sigmoid(below + hidden2 @ self.weight2)
             moved = (hidden2 - old2).abs().max(), (hidden1 - old1).abs().max()
             change = float(torch.stack(moved).max())
             if not change > tolerance:
@@ -262,7 +226,8 @@ class DBM(nn.Module):
     def bound(
         self,
         visible: Tensor,
-        log_partition: float | Tensor,
+        *,
+        log_partition: float | None = None,
         mean_field: MeanField | None = None,
     ) -> Tensor:
         """Lower bound on the log-likelihood of each row, nats.
@@ -274,9 +239,10 @@ class DBM(nn.Module):
         Parameters
         ----------
         visible : Tensor, shape (n, n_visible)
-        log_partition : float or Tensor
+        log_partition : float, optional
+            ``log Z`` when it is known or estimated; else it is computed exactly.
         mean_field : MeanField, optional
-            Computed unless given.
+            The means of ``q``; computed unless given.
 
         Returns
         -------
@@ -287,9 +253,10 @@ class DBM(nn.Module):
             wide = _exact.as_double(self)
             v, m1, m2 = (t.double() for t in (visible, found.hidden1, found.hidden2))
             linear = v @ wide.b + m1 @ wide.c1 + m2 @ wide.c2
-            pairs = ((v @ wide.w1 + m2 @ wide.w2.T) * m1).sum(1)
+            pairs = ((v @ wide.w1.T + m2 @ wide.w2) * m1).sum(1)
             entropy = _exact.bernoulli_entropy(m1) + _exact.bernoulli_entropy(m2)
-            return linear + pairs + entropy - float(log_partition)
+            log_z = self.log_partition() if log_partition is None else log_partition
+            return linear + pairs + entropy - log_z
 
     def unnormalised_log_prob(self, visible: Tensor) -> Tensor:
         """``log sum_h exp(-E(v, h1, h2))`` of each row, exact and differentiable.
@@ -303,53 +270,86 @@ class DBM(nn.Module):
         check_points("visible", visible, dim=self.sizes[0], allow_empty=False)
         return _exact.log_unnormalised(self, visible)
 
-    def log_partition(
-        self,
-        method: str = "exact",
-        *,
-        n_chains: int = 100,
-        betas: int | Tensor = 1000,
-        base: Tensor | None = None,
-        reverse_from: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor | AnnealedEstimate:
-        """``log Z`` by enumeration, or annealed importance sampling's estimate of it.
+    def log_partition(self, method: str = "exact", **options: Any) -> float:
+        """``log Z`` by enumeration or by annealed importance sampling.
 
         Parameters
         ----------
         method : {"exact", "ais"}
             ``"exact"`` sums over the first hidden layer, or over the two others,
-            whichever has fewer units (at most 22), with the rest summed in closed form;
-            differentiable.  ``"ais"`` runs chains on the first hidden layer with the
-            two others summed out (Salakhutdinov and Hinton 2009, section 3.3).
-        n_chains : int
-        betas : int or Tensor
-            Rungs of the ladder, or how many equal ones.
-        base : Tensor, shape (n_visible,), optional
-            Visible biases of the machine without weights at which the ladder begins;
-            the model's own mean input unless given.
-        reverse_from : Tensor, shape (n_chains, n_hidden1), optional
-            Exact samples of the first hidden layer: run the ladder downwards.
-        generator : torch.Generator, optional
+            whichever has fewer units (at most 22), with the rest summed in closed form.
+            ``"ais"`` is the estimate of :meth:`ais`, and takes its options; use that
+            method itself for the interval.
 
         Returns
         -------
-        Tensor, shape (), float64, or AnnealedEstimate
+        float
+            In nats.
 
         Raises
         ------
         ValueError
-            If there are too many units to enumerate.
+            For another method, or if there are too many units to enumerate.
         """
         check_choice("method", method, ("exact", "ais"))
-        if method == "exact":
-            return _exact.log_partition(self)
-        return _annealing.annealed(self, n_chains, betas, base, reverse_from, generator)
+        if method == "ais":
+            return self.ais(**options).log_partition
+        if options:
+            raise TypeError(f"method='exact' takes no options, got {list(options)}")
+        with torch.no_grad():
+            return float(_exact.log_partition(self))
+
+    def ais(
+        self,
+        betas: int | Tensor = 1000,
+        n_chains: int = 100,
+        *,
+        base: Tensor | None = None,
+        reverse_from: Tensor | None = None,
+        confidence: float = 0.95,
+        generator: torch.Generator | None = None,
+    ) -> AnnealedEstimate:
+        """Estimate ``log Z`` by chains on the first hidden layer.
+
+        The two other layers are summed out (Salakhutdinov and Hinton 2009, section
+        3.3).  The ladder leads from independent units to the machine: at rung b the
+        visible biases are ``(1 - b) base + b visible_bias``, and everything else counts
+        b times.
+
+        Parameters
+        ----------
+        betas : int or Tensor
+            The rungs, rising from 0 to 1; a number k means ``linspace(0, 1, k)``.
+        n_chains : int
+        base : Tensor, shape (n_visible,), optional
+            The log-odds of the data serve well.  Unless given, the visible units' input
+            when half of the first hidden layer is on.
+        reverse_from : Tensor, shape (n_chains, n_hidden1), optional
+            Exact samples of the first hidden layer: run down the ladder from them.
+        confidence : float
+            Level of the interval.
+        generator : torch.Generator, optional
+
+        Returns
+        -------
+        AnnealedEstimate
+            ``samples`` (n_chains, n_hidden1) is where the chains ended, and
+            ``acceptance`` is empty.
+        """
+        return _annealing.ais(
+            self, betas, n_chains, base, reverse_from, confidence, generator
+        )
 
     def log_likelihood(
-        self, visible: Tensor, log_partition: float | Tensor | None = None
+        self, visible: Tensor, *, log_partition: float | None = None
     ) -> Tensor:
         """Exact ``log p(v)`` of each row, nats; differentiable in the parameters.
+
+        Parameters
+        ----------
+        visible : Tensor, shape (n, n_visible)
+        log_partition : float, optional
+            ``log Z`` when it is known or estimated; it is then taken as a constant.
 
         Returns
         -------
@@ -363,7 +363,9 @@ class DBM(nn.Module):
         check_points("visible", visible, dim=self.sizes[0], allow_empty=False)
         return _exact.posterior_means(self, visible)
 
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Layers:
+    def sample_exact(
+        self, n: int, *, generator: torch.Generator | None = None
+    ) -> Layers:
         """Exact, independent samples of all layers, by enumeration of the first."""
         check_int("n", n, 1)
         check_generator(generator)
@@ -375,17 +377,3 @@ class DBM(nn.Module):
     def _check(self, states: Layers) -> None:
         for name, rows, size in zip(LAYERS, states, self.sizes, strict=True):
             check_points(name, rows, dim=size, allow_empty=False)
-
-
-def flip(prob: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Zeros and ones with the given probabilities of a one."""
-    draw = torch.rand(prob.shape, dtype=prob.dtype, generator=generator)
-    return (draw.to(prob.device) < prob).to(prob)
-
-
-def log_odds(data: Tensor, width: int | None = None) -> Tensor:
-    """Log-odds of the means of the columns, with one image of each kind added."""
-    check_points("data", data, dim=width, allow_empty=False)
-    if not ((data == 0) | (data == 1)).all():
-        raise ValueError("data must hold zeros and ones only; threshold them first")
-    return torch.logit((data.sum(0) + 1) / (len(data) + 2))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,10 +19,32 @@ from ebmlib._checks import (
     check_positive,
 )
 from ebmlib._progress import wants_bar
-from ebmlib.dbm._model import DBM, Layers, flip, log_odds
+from ebmlib._training import recorder
+from ebmlib.dbm._layers import Layers, flip, log_odds
+from ebmlib.dbm._model import DBM
 
 _OFFSET_RATE = 0.05  # of the running means that centre the units
 _SCHEDULES = ("constant", "linear")
+_POSTERIORS = ("mean_field", "gibbs")
+
+
+@dataclass
+class DBMHistory:
+    """What happened while a machine was trained.
+
+    Attributes
+    ----------
+    records : dict of str to list
+        What the callbacks returned, at the epochs in ``recorded_steps``.
+    recorded_steps : list of int
+        Epochs finished before each record.
+    seconds : float
+        Time spent in the loop, callbacks not counted.
+    """
+
+    records: dict[str, list[Any]] = field(default_factory=dict)
+    recorded_steps: list[int] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 def fit(
@@ -33,21 +57,23 @@ def fit(
     batch_size: int = 100,
     n_chains: int = 100,
     n_steps: int = 1,
-    mean_field_steps: int = 25,
+    posterior: str = "mean_field",
+    posterior_steps: int = 25,
     centred: bool = True,
     weight_decay: float = 0.0,
     callbacks: Mapping[str, Callable[[DBM, int], Any]] | None = None,
+    record_every: int = 1,
     generator: torch.Generator | None = None,
     progress: bool | None = None,
-) -> dict[str, list[Any]]:
+) -> DBMHistory:
     """Train all layers together, in place (Salakhutdinov and Hinton 2009, section 3).
 
     The gradient is the course's: products of neighbouring units averaged over the data,
     minus the same under the model.  Over the data the hidden units take their mean
-    field; under the model, persistent chains are moved by ``n_steps`` block Gibbs
-    sweeps an update.  ``centred`` takes the weight gradients from units with their
-    running means subtracted and moves the biases accordingly (Montavon and Mueller
-    2012): the same machine, better conditioned.
+    field, or samples; under the model, persistent chains are moved by ``n_steps`` block
+    Gibbs sweeps an update.  ``centred`` takes the gradients of the weights from units
+    with their running means subtracted, and moves the biases accordingly (Montavon and
+    Mueller 2012): the same machine, better conditioned.
 
     Parameters
     ----------
@@ -60,24 +86,31 @@ def fit(
     schedule : {"linear", "constant"}
         ``"linear"`` falls to zero at the end.
     batch_size, n_chains, n_steps : int
-    mean_field_steps : int
-        Sweeps at most for each batch; fewer once no probability moves by 0.001.
+    posterior : {"mean_field", "gibbs"}
+        How the hidden units of the data are found.  ``"gibbs"``: chains with the
+        visible units clamped, from fair coin flips; noisier, but no bound.
+    posterior_steps : int
+        Sweeps over the hidden layers for each batch; of the mean field at most so many,
+        fewer once no probability moves by 0.001.
     centred : bool
     weight_decay : float
         Multiple of the weights that is subtracted from their gradient.
     callbacks : mapping of str to callable, optional
-        ``call(model, epoch)``, before the first epoch and after each.
+        ``call(model, epoch)`` is recorded under its name every ``record_every`` epochs,
+        before the first and after the last.
+    record_every : int
     generator : torch.Generator, optional
     progress : bool, optional
         Whether to show a bar; in a live notebook unless given.
 
     Returns
     -------
-    dict of str to list
-        What the callbacks returned.
+    DBMHistory
 
     Raises
     ------
+    ValueError, TypeError
+        If an argument is not as described.
     FloatingPointError
         If the parameters have diverged.
     """
@@ -85,22 +118,23 @@ def fit(
     _check_run(data, n_epochs, lr, batch_size, generator, width=model.sizes[0])
     for name, value in {"n_chains": n_chains, "n_steps": n_steps}.items():
         check_int(name, value, 1)
-    check_int("mean_field_steps", mean_field_steps, 1)
+    check_choice("posterior", posterior, _POSTERIORS)
+    check_int("posterior_steps", posterior_steps, 1)
     check_positive("weight_decay", weight_decay, allow_zero=True)
-    callbacks = {} if callbacks is None else callbacks
+    check_int("record_every", record_every, 1)
+    history = DBMHistory()
+    record = recorder(model, callbacks, record_every, history)
+    record(0, last=False)
     data = data.to(model.visible_bias)
     chains = model.random_states(n_chains, generator=generator)
     offsets = [data.mean(0), *(data.new_full((k,), 0.5) for k in model.sizes[1:])]
-    records = {name: [call(model, 0)] for name, call in callbacks.items()}
     n_batches = -(-len(data) // batch_size)
     for epoch in _epochs(n_epochs, progress):
+        began = time.perf_counter()
         for i, batch in enumerate(_batches(data, batch_size, generator)):
             left = 1 - (epoch + i / n_batches) / n_epochs
-            found = model.mean_field(
-                batch, max_steps=mean_field_steps, tolerance=1e-3, strict=False
-            )
+            positive = complete(model, batch, posterior, posterior_steps, generator)
             chains = model.gibbs(chains, n_steps, generator=generator)
-            positive = Layers(batch, found.hidden1, found.hidden2)
             negative = _means_beside(model, chains)
             if centred:
                 for old, rows in zip(offsets[1:], positive[1:], strict=True):
@@ -109,9 +143,9 @@ def fit(
             shifts = offsets if centred else [torch.zeros_like(o) for o in offsets]
             _ascend(model, positive, negative, shifts, rate, weight_decay)
         check_finite(f"weights after epoch {epoch + 1}", model.weight1, "lower lr")
-        for name, call in callbacks.items():
-            records[name].append(call(model, epoch + 1))
-    return records
+        history.seconds += time.perf_counter() - began
+        record(epoch + 1, last=epoch + 1 == n_epochs)
+    return history
 
 
 def pretrain(
@@ -155,11 +189,11 @@ def pretrain(
     model = DBM(data.shape[1], n_hidden1, n_hidden2, data=data, generator=generator)
     run = (n_epochs, lr, batch_size, generator, progress)
     with torch.no_grad():
-        first = Twins(model.weight1, model.visible_bias, model.hidden1_bias)
+        first = Twins(model.weight1.T, model.visible_bias, model.hidden1_bias)
         first.fit(data.to(model.weight1), "outer", *run)
         hidden1 = flip(first.centre_mean(data.to(model.weight1), data), generator)
         bias = log_odds(hidden1)
-        second = Twins(model.weight2.T, model.hidden2_bias, bias)
+        second = Twins(model.weight2, model.hidden2_bias, bias)
         second.fit(hidden1, "centre", *run)
         model.hidden1_bias.add_(bias).div_(2)
     return model
@@ -224,6 +258,25 @@ class Twins:
             check_finite("weights of a pretrained layer", self.weight, "lower lr")
 
 
+def complete(
+    model: DBM,
+    visible: Tensor,
+    posterior: str,
+    n_steps: int,
+    generator: torch.Generator | None,
+) -> Layers:
+    """Data with their hidden units: means of the mean field, or samples."""
+    if posterior == "mean_field":
+        found = model.mean_field(
+            visible, max_steps=n_steps, tolerance=1e-3, strict=False
+        )
+        return Layers(visible, found.hidden1, found.hidden2)
+    _, *hidden = model.random_states(len(visible), generator=generator)
+    states = Layers(visible, *hidden)
+    states = model.gibbs(states, n_steps, clamp=["visible"], generator=generator)
+    return states._replace(hidden2=model.hidden2_mean(states.hidden1))
+
+
 def _means_beside(model: DBM, chains: Layers) -> Layers:
     """The chains' outer layers as means given the middle one: less noise, same mean."""
     h1 = chains.hidden1
@@ -243,7 +296,7 @@ def _ascend(
 
     def products(states: Layers) -> tuple[Tensor, Tensor]:
         v, h1, h2 = (s - o for s, o in zip(states, offsets, strict=True))
-        return v.T @ h1 / len(h1), h1.T @ h2 / len(h1)
+        return h1.T @ v / len(h1), h2.T @ h1 / len(h1)
 
     up, down = products(positive), products(negative)
     step1 = rate * (up[0] - down[0] - weight_decay * model.weight1)
@@ -254,9 +307,9 @@ def _ascend(
     at_v, at_h1, at_h2 = offsets
     model.weight1.add_(step1)
     model.weight2.add_(step2)
-    model.visible_bias.add_(v - step1 @ at_h1)
-    model.hidden1_bias.add_(h1 - at_v @ step1 - step2 @ at_h2)
-    model.hidden2_bias.add_(h2 - at_h1 @ step2)
+    model.visible_bias.add_(v - at_h1 @ step1)
+    model.hidden1_bias.add_(h1 - step1 @ at_v - at_h2 @ step2)
+    model.hidden2_bias.add_(h2 - step2 @ at_h1)
 
 
 def _epochs(n_epochs: int, progress: bool | None) -> Iterator[int]:
