@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test serve clean update-outputs lock format check venv
+.PHONY: help book test serve clean update-outputs lock format check venv lab lab-tools
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -46,6 +46,18 @@ format: $(READY) ## format the code and bring the chapters to their normal form
 
 lock: $(READY) ## resolve the ranges of pyproject.toml anew into requirements.lock
 	@$(RUN) -m tools.lock --update
+
+# Reading, building and testing the book need no node: the bundle is committed.
+lab: lab-tools ## bundle the EBM Lab anew after a change of ebmlib/widgets/lab (needs node)
+	@npm run --silent build
+
+lab-tools: node_modules/.package-lock.json ## only get what bundles and checks the EBM Lab
+
+node_modules/.package-lock.json: package.json package-lock.json
+	@command -v npm >/dev/null || { echo "node 18 or newer with npm is needed to work on \
+	the EBM Lab (Debian: apt-get install nodejs npm)" >&2; exit 1; }
+	@npm ci --silent --no-audit --no-fund
+	@touch $@
 
 clean: ## delete what a build wrote; `rm -r .venv` deletes the environment
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis .coverage htmlcov

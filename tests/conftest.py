@@ -1,8 +1,9 @@
 """What all tests share: one thread, the built site, and a browser where there is one.
 
-Two settings of the environment turn a skip into a failure, for runs that must not
-miss anything: ``EBM_REQUIRE_SITE=1`` (``make test`` has just built the site) and
-``EBM_REQUIRE_BROWSER=1`` (``.ci/run`` has just installed Chromium).
+Three settings of the environment turn a skip into a failure, for runs that must not
+miss anything: ``EBM_REQUIRE_SITE=1`` (``make test`` has just built the site),
+``EBM_REQUIRE_BROWSER=1`` and ``EBM_REQUIRE_NODE=1`` (``.ci/run`` has just installed
+Chromium and node).
 """
 
 from __future__ import annotations
@@ -49,6 +50,15 @@ def chromium() -> str:
     return str(found)
 
 
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Return the path of node, which runs the tests of the EBM Lab's core."""
+    found = shutil.which("node")
+    if found is None:
+        missing("no node: the core of the EBM Lab was not tested", "EBM_REQUIRE_NODE")
+    return str(found)
+
+
 @pytest.fixture
 def at_root(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the test in the repository's root and return it."""
@@ -77,3 +87,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             "No Chromium was found, so nobody moved a control on the built pages. "
             "Install chromium, or name one in EBM_CHROMIUM."
         )
+    if any("no node" in str(report.longrepr) for report in skipped):
+        terminalreporter.write_sep("!", "CORE OF THE LAB NOT TESTED", red=True)
+        terminalreporter.write_line(
+            "The arithmetic of the EBM Lab is JavaScript: install node 18 or newer, "
+            "and run `make lab-tools`."
+        )
+    passed = terminalreporter.stats.get("passed", [])
+    measured = [
+        line
+        for report in passed
+        for name, line in report.user_properties
+        if name == "lab"
+    ]
+    if measured:
+        terminalreporter.write_sep("-", "EBM Lab, as measured")
+        terminalreporter.write_line("\n".join(measured))

@@ -1,6 +1,6 @@
 /** Random numbers that can be repeated: every figure draws from a seed. */
 
-/** Uniform numbers in (0, 1): the 32-bit generator sfc32, from a seed. */
+/** Uniform numbers in (0, 1): the 32-bit generator sfc32. @param {number} seed */
 export function uniforms(seed) {
   let [a, b, c, count] = [seed | 0, 0x9e3779b9 | 0, 0x243f6a88 | 0, 1];
   const next = () => {
@@ -15,7 +15,7 @@ export function uniforms(seed) {
   return next;
 }
 
-/** Standard normal numbers from uniform ones (Box and Muller), two at a time. */
+/** Standard normal numbers (Box and Muller), two at a time. @param {() => number} uniform */
 export function normals(uniform) {
   let kept = NaN;
   return () => {

@@ -19,9 +19,17 @@ export const BLOCK = 64;
  */
 export function multiply(W, rows, columns, input, from, out, to) {
   for (let r = 0; r < rows; r += 2) {
-    const [r0, r1] = [r * columns, (r + 1) * columns];
+    const r0 = r * columns;
+    const r1 = r0 + columns;
     for (let i = 0; i < BLOCK; i += 4) {
-      let [a, b, c, d, e, f, g, h] = [0, 0, 0, 0, 0, 0, 0, 0];
+      let a = 0;
+      let b = 0;
+      let c = 0;
+      let d = 0;
+      let e = 0;
+      let f = 0;
+      let g = 0;
+      let h = 0;
       for (let k = 0, p = from + i; k < columns; k += 1, p += BLOCK) {
         const u = W[r0 + k];
         const v = W[r1 + k];
@@ -64,7 +72,14 @@ export function multiply(W, rows, columns, input, from, out, to) {
 export function addOuter(left, at, rows, right, from, columns, G) {
   for (let r = 0; r < rows; r += 4) {
     for (let k = 0; k < columns; k += 2) {
-      let [a, b, c, d, e, f, g, h] = [0, 0, 0, 0, 0, 0, 0, 0];
+      let a = 0;
+      let b = 0;
+      let c = 0;
+      let d = 0;
+      let e = 0;
+      let f = 0;
+      let g = 0;
+      let h = 0;
       let p = at + r * BLOCK;
       let q = from + k * BLOCK;
       for (const end = p + BLOCK; p < end; p += 1, q += 1) {
