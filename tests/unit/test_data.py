@@ -22,7 +22,7 @@ LISTED = dict(
 SHIPPED = sorted(
     p.relative_to(ROOT).as_posix()
     for p in ROOT.rglob("*")
-    if p.is_file() and p.suffix not in (".md", ".py", ".pyc", ".tmp")
+    if p.is_file() and p.suffix not in (".md", ".py", ".pyc", ".mjs", ".tmp")
 )
 
 
