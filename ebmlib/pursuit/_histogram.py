@@ -60,6 +60,7 @@ def strips(
 
     The ``n_bins`` equal bins cover the range of ``x . w`` on the square.
     """
+    angles = angles.double()
     directions = torch.stack([angles.cos(), angles.sin()], 1)
     half = directions.abs().sum(1) * (high - low) / 2
     middle = directions.sum(1) * (high + low) / 2

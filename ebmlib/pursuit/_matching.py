@@ -108,13 +108,14 @@ def match_statistics(
     c = torch.zeros_like(target) if start is None else start.double().clone()
     if c.shape != target.shape:
         raise ValueError(f"start must have shape {tuple(target.shape)}, got {c.shape}")
-    _check_reachable(features[torch.isfinite(log_base)], target)
+    support = features[torch.isfinite(log_base)]
+    _check_reachable(support, target)
+    _check_independent(support)
     state = _Point(features, target, log_base, c)
     for n_newton in range(max_newton + 1):
         covariance = state.covariance()
         residual = float(state.gradient.abs().max()) if len(c) else 0.0
         if residual <= tolerance:
-            _correlation(covariance)  # raises for collinear features
             return Match(
                 state.c,
                 state.prob,
@@ -125,7 +126,8 @@ def match_statistics(
                 residual,
                 n_newton,
             )
-        ahead = _line_search(state, newton_step(covariance, state.gradient))
+        step = newton_step(covariance, state.gradient)
+        ahead = None if step is None else _line_search(state, step)
         if ahead is None:
             break
         state = ahead
@@ -138,18 +140,20 @@ def match_statistics(
     )
 
 
-def newton_step(covariance: Tensor, gradient: Tensor) -> Tensor:
+def newton_step(covariance: Tensor, gradient: Tensor) -> Tensor | None:
     """Solve ``covariance @ step = gradient`` for features of any scale.
 
-    Raises
-    ------
-    StatisticsNotMatched
-        If the covariance is singular.
+    None when the covariance is singular: the mass has gone to where the features are
+    bound to each other, or the filters are collinear.
     """
-    correlation, scale = _correlation(covariance)
-    return torch.cholesky_solve(
-        (gradient / scale)[:, None], torch.linalg.cholesky(correlation)
-    )[:, 0].div(scale)
+    scale = covariance.diagonal().clamp(min=0).sqrt()
+    if not bool((scale > 0).all()):
+        return None
+    correlation = covariance / scale / scale[:, None]
+    factor, failed = torch.linalg.cholesky_ex(correlation)
+    if failed:
+        return None
+    return torch.cholesky_solve((gradient / scale)[:, None], factor)[:, 0] / scale
 
 
 class _Point:
@@ -184,28 +188,21 @@ def _line_search(state: _Point, step: Tensor) -> _Point | None:
     return None
 
 
-def _correlation(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Correlation matrix and standard deviations of independent features."""
-    scale = covariance.diagonal().clamp(min=0).sqrt()
-    if not len(scale):
-        return covariance, scale
-    if not bool((scale > 0).all()):
-        constant = (scale == 0).nonzero()[:, 0].tolist()
-        raise StatisticsNotMatched(
-            f"features must vary under the model; those of index {constant} do not: "
-            "all its mass is where they are constant"
-        )
-    correlation = covariance / scale / scale[:, None]
-    values, vectors = torch.linalg.eigh(correlation)
+def _check_independent(features: Tensor) -> None:
+    """No feature may be a combination of the others and a constant."""
+    if not features.shape[1]:
+        return
+    centred = features - features.mean(0)
+    centred = centred / centred.norm(dim=0)
+    values, vectors = torch.linalg.eigh(centred.T @ centred)
     if float(values[0]) < _SINGULAR:
         share = vectors[:, 0].abs()
-        involved = (share > 0.05 * share.max()).nonzero()[:, 0].tolist()
+        involved = (share > 0.01 * share.max()).nonzero()[:, 0].tolist()
         raise StatisticsNotMatched(
             f"features of index {involved} are collinear: one is a combination of the "
-            "others (and a constant) wherever the model has mass, so that their "
-            "coefficients are not determined. Leave one of them out"
+            "others and a constant, so that their coefficients are not determined. "
+            "Leave one of them out"
         )
-    return correlation, scale
 
 
 def _check_reachable(features: Tensor, target: Tensor) -> None:

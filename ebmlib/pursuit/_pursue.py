@@ -181,7 +181,8 @@ def _add(
 
 def _first_best(scores: Tensor) -> int:
     """Index of the first of the best scores: symmetric data make ties."""
-    return int((scores >= scores.max() * (1 - _TIE)).nonzero()[0])
+    top = scores.max()
+    return int((scores >= top - _TIE * top.abs()).nonzero()[0])
 
 
 def _nearby(
@@ -224,7 +225,7 @@ def _again(resume: Pursuit, fresh: Pursuit) -> Pursuit:
 
 def _grid(grid: Grid | None, resume: Pursuit | None) -> Grid:
     if grid is None:
-        grid = Grid(bins=100) if resume is None else resume.grid
+        grid = getattr(resume, "grid", Grid(bins=100))
     if not isinstance(grid, Grid):
         raise TypeError(f"grid must be a Grid, got {type(grid).__name__}")
     if grid.dim != 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -187,11 +188,13 @@ def second_order_gain(
     Returns
     -------
     float
-        Nats a point.
+        Nats a point; NaN when the filter is a combination of those chosen under the
+        model, so that no gain can be told from rounding.
     """
     features = torch.cat([chosen, value[:, None]], 1)
     centred = features - prob @ features
     covariance = centred.T @ (centred * prob[:, None])
     gradient = torch.zeros(features.shape[1], dtype=torch.float64)
     gradient[-1] = target - float(prob @ value)
-    return 0.5 * float(gradient @ newton_step(covariance, gradient))
+    step = newton_step(covariance, gradient)
+    return math.nan if step is None else 0.5 * float(gradient @ step)

@@ -1,0 +1,173 @@
+"""Train what the chapter "Pursuit against gradient descent" loads.
+
+    python data/pursuit/train.py                 # everything
+    python data/pursuit/train.py small texture   # some parts
+
+writes beside this file, part by part: ``small.json`` and ``small.safetensors`` (networks
+trained by gradient descent on two Gaussians and on cross lines), ``texture.json`` and
+``texture.safetensors`` (the same on the texture image, and pursuits of it), and
+``starts.json`` (the small networks from PyTorch's own initialisation). About fifteen
+minutes on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebmlib import distributions
+from ebmlib.checkpoint import save_models
+from ebmlib.energy import TiltedEnergy, gaussian, mlp
+from ebmlib.fit import fit_coarse_to_fine
+from ebmlib.grid import Grid, GridDensity
+from ebmlib.pursuit import pursue
+from ebmlib.sweep import sweep
+
+HERE = Path(__file__).parent
+SEEDS = range(10)
+FINE = Grid(bins=200)  # where a finished fit is judged: the pixels of the texture
+N_POINTS = 20_000
+SMALL = ["two_gaussians", "cross_lines"]
+ONE_LAYER = [[k] for k in range(1, 11)]
+TWO_LAYERS = [[7, 3], [5, 1], [4, 4]]
+# 8-8, 16-16, 32-16 and one layer of as many neurons, then of as many parameters
+TEXTURE = [[8, 8], [16, 16], [32, 16], [16], [32], [48], [26], [84], [160]]
+PURSUITS = {"mismatch": 160, "orthogonalised": 84, "normalised": 48, "gain": 48}
+KEPT = [16, 26, 32, 48, 84, 160]  # sizes at which a pursued network is written
+
+
+def points(density: str, seed: int) -> Tensor:
+    """Samples in the square; of two Gaussians, about one in a million falls outside."""
+    generator = torch.Generator().manual_seed(seed)
+    x = distributions.get(density).sample((N_POINTS,), generator=generator)
+    return x[(x.abs() <= 1).all(1)]
+
+
+def true_kl(density: str, model: TiltedEnergy) -> float:
+    """KL(true density || model), both normalised on the square."""
+    return GridDensity(distributions.get(density), FINE).kl(model)
+
+
+def train(
+    density: str, hidden: list[int], seed: int, init: str, n_steps: list[int], **_: Any
+) -> tuple[TiltedEnergy, dict[str, float]]:
+    """One network by Adam on the exact gradient; its KL from the truth."""
+    x = points(density, seed)
+    generator = torch.Generator().manual_seed(seed)
+    through = x if init == "lines" else None
+    network = mlp([2, *hidden, 1], init=init, through=through, generator=generator)
+    model = TiltedEnergy(network, gaussian())
+    began = time.process_time()
+    grids = [Grid(bins=50), Grid(bins=100)]
+    fit_coarse_to_fine(model, x, grids, n_steps, lr=0.05, progress=False)
+    seconds = time.process_time() - began  # of one core, whoever else is busy
+    return model, {"kl": true_kl(density, model), "seconds": seconds}
+
+
+def trained(
+    densities: list[str], shapes: list[list[int]], init: str, n_steps: list[int], n: int
+) -> tuple[dict[str, TiltedEnergy], list[dict[str, Any]]]:
+    """Networks and rows for all densities, shapes and seeds."""
+    settings = [
+        {
+            "name": f"{density}/{'-'.join(map(str, hidden))}/{seed}",
+            "density": density,
+            "hidden": hidden,
+            "init": init,
+            "seed": seed,
+            "n_steps": n_steps,
+        }
+        for density in densities
+        for hidden in shapes
+        for seed in SEEDS
+    ]
+    results = sweep(train, settings, n_jobs=n)
+    models = {s["name"]: r[0] for s, r in zip(settings, results, strict=True)}
+    return models, [{**s, **r[1]} for s, r in zip(settings, results, strict=True)]
+
+
+def pursued(criterion: str) -> tuple[dict[str, TiltedEnergy], list[dict[str, Any]]]:
+    """A pursuit of the texture's points of seed 0, and a row for each filter."""
+    began = time.process_time()
+    pursuit = pursue(
+        points("texture", 0), gaussian(), PURSUITS[criterion], criterion=criterion
+    )
+    seconds = time.process_time() - began
+    models, rows = {}, []
+    for k, step in enumerate(pursuit.history, 1):
+        model, name = pursuit.after(k), f"texture/{criterion}/{k}"
+        if k in KEPT:
+            models[name] = model
+        rows.append(
+            {
+                "name": name,
+                "density": "texture",
+                "criterion": criterion,
+                "n_filters": k,
+                "kl": true_kl("texture", model),
+                "log_likelihood": float(pursuit.log_likelihood[k]),
+                "residual": step.residual,
+                "seconds": seconds,
+            }
+        )
+    return models, rows
+
+
+def make_small(n_jobs: int) -> None:
+    """Write ``small.json`` and ``small.safetensors``."""
+    shapes = TWO_LAYERS + ONE_LAYER
+    models, rows = trained(SMALL, shapes, "lines", [800, 80], n_jobs)
+    save_models(HERE / "small.safetensors", models)
+    write("small", rows)
+
+
+def make_texture(n_jobs: int) -> None:
+    """Write ``texture.json`` and ``texture.safetensors``."""
+    models, rows = trained(["texture"], TEXTURE, "lines", [800, 80], n_jobs)
+    for criterion in PURSUITS:
+        more, steps = pursued(criterion)
+        models, rows = models | more, rows + steps
+        print(f"pursuit by {criterion}: KL {steps[-1]['kl']:.4f}", flush=True)
+    save_models(HERE / "texture.safetensors", models)
+    write("texture", rows)
+
+
+def make_starts(n_jobs: int) -> None:
+    """Write ``starts.json``: one layer, from PyTorch's own initialisation."""
+    _, rows = trained(SMALL, ONE_LAYER + TWO_LAYERS, "torch", [800, 80], n_jobs)
+    write("starts", rows)
+
+
+def write(name: str, rows: list[dict[str, Any]]) -> None:
+    """Write rows as JSON, one a line, floats with six digits, whole or not at all."""
+
+    def tidy(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(np.format_float_positional(value, 6, fractional=False))
+        return value
+
+    lines = [json.dumps({k: tidy(v) for k, v in row.items()}) for row in rows]
+    path = HERE / f"{name}.json"
+    draft = path.with_suffix(".tmp")
+    draft.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    os.replace(draft, path)
+    print(f"wrote {path.name}: {len(rows)} rows", flush=True)
+
+
+PARTS = {"small": make_small, "texture": make_texture, "starts": make_starts}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; or all")
+    parser.add_argument("--n-jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    for part in arguments.parts or PARTS:
+        PARTS[part](arguments.n_jobs)
