@@ -6,6 +6,7 @@ same module is handed a small model object by a loader, so that every control wo
 with no kernel and no network; without JavaScript a picture and a caption remain.
 """
 
+from ebmlib.widgets.dbm import DBMExplorer
 from ebmlib.widgets.density import DensityExplorer
 from ebmlib.widgets.dimension import DimensionExplorer
 from ebmlib.widgets.ebm_lab import EBMLab
@@ -18,6 +19,7 @@ from ebmlib.widgets.rbm import RBMPad
 from ebmlib.widgets.two_phases import TwoPhases
 
 __all__ = [
+    "DBMExplorer",
     "DensityExplorer",
     "DimensionExplorer",
     "EBMLab",

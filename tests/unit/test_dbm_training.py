@@ -84,7 +84,7 @@ def test_bars_and_stripes_are_learnt(posterior) -> None:
 def test_pretraining_beats_independent_pixels() -> None:
     data = images.load("digits").rows()
     before = DBM(64, 8, 6, data=data, sd=0.0)
-    model = pretrain(data, 8, 6, 15, lr=0.1, generator=seeded())
+    model = pretrain(data, 8, 6, 60, lr=0.1, generator=seeded())
     with torch.no_grad():
         gains = model.log_likelihood(data) - before.log_likelihood(data)
     assert float(gains.mean()) > 2
