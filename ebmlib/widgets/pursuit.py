@@ -143,6 +143,7 @@ class PursuitExplorer(PageWidget):
                     f"densities: {name!r} must be a distribution, got "
                     f"{type(value).__name__}"
                 )
+        reference = prior_spec(prior, low, high)
         self._densities = {str(name): value for name, value in densities.items()}
         self._grid, self._prior = Grid(low, high, bins), prior
         # offsets as far as the corners of the square, wherever it lies
@@ -166,7 +167,7 @@ class PursuitExplorer(PageWidget):
                 {"name": name, "log_density": _at_cells(value, self._grid)}
                 for name, value in self._densities.items()
             ],
-            "prior": prior_spec(prior, low, high),
+            "prior": reference,
             "criteria": CRITERIA,
             "most": _MOST,
             "palettes": {
