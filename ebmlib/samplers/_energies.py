@@ -155,9 +155,10 @@ def reflect(x: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:
         velocity round.
     """
     low, high = bounds
+    least, most = x.aminmax()
+    if low <= float(least) and float(most) <= high:  # the common case of short steps
+        return x, torch.zeros_like(x, dtype=torch.bool)
     inside = (x >= low) & (x <= high)
-    if inside.all():  # the common case of short steps
-        return x, torch.zeros_like(inside)
     phase = torch.remainder(x - low, 2 * (high - low))
     flipped = phase > high - low
     folded = low + torch.where(flipped, 2 * (high - low) - phase, phase)

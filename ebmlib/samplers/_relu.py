@@ -48,5 +48,6 @@ def relu_energy_and_gradient(
     value = torch.addmm(last.bias, hidden[-1], last.weight.t()).neg_().squeeze(1)
     gradient = -last.weight.expand(len(x), -1)
     for layer, out in zip(reversed(layers[:-1]), reversed(hidden[1:]), strict=True):
-        gradient = (gradient * (out > 0)) @ layer.weight
+        # autograd's own: the gradient where the unit is on, else 0
+        gradient = torch.ops.aten.threshold_backward(gradient, out, 0) @ layer.weight
     return value, gradient
