@@ -8,7 +8,7 @@ annealed importance sampling) can be held against it.
 from ebmlib.rbm._checkpoint import load_rbms, save_rbms
 from ebmlib.rbm._estimator import RBMTransformer
 from ebmlib.rbm._exact import Moments
-from ebmlib.rbm._model import BernoulliRBM, GaussianRBM
+from ebmlib.rbm._kinds import BernoulliRBM, GaussianRBM
 from ebmlib.rbm._training import RBMHistory, fit
 
 __all__ = [

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ebmlib.rbm._model import BernoulliRBM, GaussianRBM
+from ebmlib.rbm._kinds import BernoulliRBM, GaussianRBM
 
 KINDS = {"BernoulliRBM": BernoulliRBM, "GaussianRBM": GaussianRBM}
 

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from ebmlib.rbm._model import BernoulliRBM
+from ebmlib.rbm._kinds import BernoulliRBM
 from ebmlib.rbm._training import RBMHistory
 
 

@@ -146,7 +146,8 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not as described.
+        If an argument is not as described, or ``resume`` is the history of another
+        machine.
     FloatingPointError
         If the weights are not finite after an epoch.
     """
@@ -154,23 +155,33 @@ def fit(
     check_choice("method", method, METHODS)
     check_int("n_steps", n_steps, 1)
     check_int("batch_size", batch_size, 1)
+    count = batch_size if n_chains is None else n_chains
+    check_int("n_chains", count, 1)
+    check_int("temperatures", temperatures, 2)
     check_positive("lr", lr)
     check_choice("schedule", schedule, tuple(SCHEDULES))
     check_between("momentum", momentum, 0.0, 1.0)
+    if momentum == 1:
+        raise ValueError(f"momentum must be below 1, got {momentum}")
     check_positive("weight_decay", weight_decay, allow_zero=True)
     check_int("record_every", record_every, 1)
     check_generator(generator)
     check_points("data", data, dim=model.n_visible, allow_empty=False)
-    model._check(data)
+    model._check(data, "data")
     history = RBMHistory() if resume is None else resume
     if not isinstance(history, RBMHistory):
         raise TypeError(f"resume must be an RBMHistory, got {type(history).__name__}")
+    state = getattr(history.chains, "hidden", None)
+    if state is not None and state.shape[1] != model.n_hidden:
+        raise ValueError(
+            "resume must be the history of this machine; its chains have "
+            f"{state.shape[1]} hidden units, the machine {model.n_hidden}"
+        )
     keep_freed_memory()
     if base_rates and resume is None and not bool(model.visible_bias.any()):
         model.base_bias.copy_(model._biases_of(data))
         model.visible_bias.copy_(model.base_bias)
     if history.chains is None:
-        count = batch_size if n_chains is None else n_chains
         history.chains = make_chains(
             model, method, count, n_steps, temperatures, generator
         )
@@ -178,6 +189,7 @@ def fit(
     step = _Updates(model, momentum, weight_decay, centred, history.velocity)
     first, last = history.n_epochs, history.n_epochs + n_epochs
     end = last if horizon is None else horizon
+    check_int("horizon", end, 1)
     if resume is None:
         record(first, last=False)
     n_batches = -(-len(data) // batch_size)
