@@ -199,6 +199,7 @@ class DBM(nn.Module):
         check_points("visible", visible, dim=self.sizes[0], allow_empty=False)
         check_int("max_steps", max_steps, 1)
         check_positive("tolerance", tolerance)
+        visible = visible.to(self.visible_bias)
         below = self.hidden1_bias + visible @ self.weight1.T
         if start is None:
             twice = torch.sigmoid(below + visible @ self.weight1.T)
