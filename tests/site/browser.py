@@ -37,7 +37,9 @@ PICTURE = """widget => {
   seen.push(...[...live.querySelectorAll('img')].map(i => i.src));
   return seen.join(' ');
 }"""
+# A run that started by itself rests, so that only the controls move the picture.
 SNAPSHOT = """widget => {
+  if (widget.ebmModel.get('playing')) widget.ebmModel.set('playing', false);
   const names = Object.keys(JSON.parse(
     widget.querySelector('script[type="application/json"]').textContent));
   widget.ebmBefore = names.map(name => [name, widget.ebmModel.get(name)]);
@@ -236,12 +238,29 @@ def name_of(control: ElementHandle) -> str:
 
 
 def usable(widget: ElementHandle) -> list[ElementHandle]:
-    """Return the controls in sight that leave a choice."""
+    """Return the controls in sight that leave a choice and should move the picture.
+
+    Not those marked ``data-elsewhere``, which act on the clipboard, a file or other
+    controls: whoever marks one so tests it by itself.
+    """
     choice = """c => c.type === 'range' ? Number(c.max) > Number(c.min)
         : c.type === 'select-one' ? c.options.length > 1
         : c.tagName === 'FIELDSET' ? c.querySelectorAll('input').length > 1 : true"""
     controls = widget.query_selector_all(CONTROLS)
-    return [c for c in controls if c.is_visible() and c.evaluate(choice)]
+    ready = "c => !c.disabled && !c.closest('[data-elsewhere]')"
+    controls = [c for c in controls if c.is_visible() and c.evaluate(ready)]
+    return [c for c in controls if c.evaluate(choice)]
+
+
+def shows_later(control: ElementHandle) -> bool:
+    """Tell whether a control acts on what comes next, such as a learning rate."""
+    return control.evaluate("c => Boolean(c.closest('[data-later]'))")
+
+
+def next_picture(widget: ElementHandle) -> str | None:
+    """Press the button that makes one step, marked ``data-once``; what is seen then."""
+    widget.query_selector("[data-once]").click()
+    return picture(widget)
 
 
 def dead_controls(widget: ElementHandle, means: str) -> list[str]:
@@ -268,8 +287,16 @@ def dead_controls(widget: ElementHandle, means: str) -> list[str]:
         before, name = picture(widget), name_of(control)
         if not name:
             dead.append(f"a {kind} without a label")
-        use(control, kind)
-        if picture(widget, other_than=before) is None:
+        if shows_later(control):
+            # one step with it and one without, from the same state
+            before = next_picture(widget)
+            widget.evaluate(RESTORE)
+            use(control, kind)
+            changed = next_picture(widget) != before
+        else:
+            use(control, kind)
+            changed = picture(widget, other_than=before) is not None
+        if not changed:
             dead.append(f"{kind} {name!r}")
         widget.evaluate(RESTORE)
         picture(widget)

@@ -43,13 +43,13 @@ function render({ model, el }) {
   const address = small ? null : fromAddress();
   const given = readGiven(model);
   const first = address === null ? clampConfig(model.get("config")) : decode(address);
+  const eager = Boolean(model.get("playing")) && !calm;
   let editing = 0;
   let theme = themeOf();
   let said = 0;
   let sent = 0;
   let sending = false;
-  /** @type {string} */
-  let sentence = PRESETS.find(({ id }) => id === spec.preset && address === null)?.sentence ?? "";
+  let sentence = "";
 
   const session = createSession(first, given, { paint, changed });
 
@@ -88,7 +88,6 @@ function render({ model, el }) {
   const slow = button("slow", "Slow", HELP.slow, () => toggle(true));
   const reset = button("reset", "Reset", HELP.reset, () => session.reset());
   const speed = controlFor(VIEW.speed, (value) => look("speed", value));
-  speed.root.dataset.elsewhere = "";
   const counter = make("output", { className: "lab-counter" });
   const preset = make("select", {}, [
     make("option", { value: "", textContent: "Choose a surprise …" }),
@@ -97,12 +96,10 @@ function render({ model, el }) {
   preset.addEventListener("change", () => {
     const found = PRESETS.find(({ id }) => id === preset.value);
     if (!found) return;
-    sentence = found.sentence;
     editing = 0;
     configure(found.config);
     session.seek(0);
     if (!calm) toggle(false);
-    guide("");
   });
   const presets = explain(make("label", { className: "ebm-control lab-presets" }, [
     make("span", { className: "ebm-name" }, ["Presets"]), preset]), HELP.preset);
@@ -115,8 +112,6 @@ function render({ model, el }) {
     const trainer = session.lab.trainers[editing] ?? session.lab.a;
     saveFile(toSafetensors(trainer.network), `ebm-lab-${trainer.side.method}-${trainer.count}.safetensors`);
   });
-  share.dataset.elsewhere = "";
-  save.dataset.elsewhere = "";
   const tip = make("p", { className: "lab-guide" });
   const live = make("p", { className: "ebm-sr", role: "status" });
   live.setAttribute("aria-live", "polite");
@@ -144,10 +139,13 @@ function render({ model, el }) {
     editing = next.b ? 1 : 0;
     configure(next);
   });
+  for (const i of [0, 3, 5]) layers.labels[i].dataset.later = "";
   const settings = settingsOf(small ? spec.controls : null, Boolean(given.points), change, (index) => {
     editing = index;
     changed();
   });
+  // for the tests: what acts elsewhere than on a picture, and what the next update shows
+  for (const each of [share, save, speed.root, settings.which]) each.dataset.elsewhere = "";
   const door = make("a", { className: "lab-door", textContent: "Open in the full Lab" });
 
   const bar = make("div", { className: "lab-bar" }, [
@@ -217,7 +215,8 @@ function render({ model, el }) {
     settings.show(config, editing);
     const same = PRESETS.find((one) => encode({ ...one.config, view: config.view }) === encode(config));
     preset.value = same?.id ?? "";
-    if (!same && sentence && !small) sentence = "";
+    sentence = same?.sentence ?? "";
+    layers.labels[2].hidden = [config.a, config.b].every((side) => !side || side.method === "exact");
     guide("");
     door.href = `${spec.href}${hash()}`;
     if (!small && address !== null) history.replaceState(null, "", hash());
@@ -288,8 +287,7 @@ function render({ model, el }) {
   });
   const goal = countIn(address);
   if (goal) session.seek(goal);
-  else if (model.get("playing") && !calm) session.play();
-  else if (model.get("playing")) assign(model, "playing", false);
+  else if (eager) session.play();
 
   return () => {
     session.stop();

@@ -45,7 +45,7 @@ function extent(/** @type {Chart} */ { lines, floor, log }) {
     high = Math.log10(high);
   }
   const room = Math.max(0.08 * (high - low), log ? 0.08 : 1e-3 * Math.max(1, Math.abs(high)));
-  return log ? [10 ** (low - room), 10 ** (high + room)] : [low - room, high + room];
+  return log ? [10 ** (low - room), 10 ** (high + room)] : [low - room, high + (floor ? 2.2 : 1) * room];
 }
 
 /** Two to four round marks between the ends of a scale. */

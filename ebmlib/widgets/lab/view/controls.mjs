@@ -82,8 +82,8 @@ function list(/** @type {Option} */ option, /** @type {(value: any) => void} */ 
   };
 }
 
-/** A whole number to type, and a button that picks another. */
-export function seedControl(/** @type {Option} */ option, /** @type {(value: number) => void} */ change) {
+/** A whole number to type. */
+function seedControl(/** @type {Option} */ option, /** @type {(value: number) => void} */ change) {
   const [least, most] = /** @type {[number, number]} */ (option.range);
   const input = make("input", { type: "number", min: least, max: most, step: 1 });
   input.addEventListener("change", () => change(Number(input.value)));
@@ -106,6 +106,7 @@ export function checks(/** @type {Option} */ option, /** @type {(value: string[]
     make("label", { className: "ebm-chip" }, [input, make("span", {}, face(values[i]))]), helps[values[i]]));
   return {
     root: make("div", { className: "ebm-control lab-checks", role: "group", ariaLabel: option.label }, labels),
+    labels,
     show(/** @type {string[]} */ shown) {
       inputs.forEach((input, i) => {
         input.checked = shown.includes(values[i]);
@@ -122,9 +123,9 @@ export function checks(/** @type {Option} */ option, /** @type {(value: string[]
  * @returns {Control}
  */
 export function controlFor(option, change, { values = option.values ?? [], short } = {}) {
-  if (option.range) return seedControl(option, change);
   const face = (/** @type {any} */ value) => [short?.[value] ?? textOf(option, value)];
-  const control = values.every((value) => typeof value === "number")
+  const control = option.range ? seedControl(option, change)
+    : values.every((value) => typeof value === "number")
     ? slider(option, change, values)
     : short ? chips(option, change, values, face) : list(option, change, values);
   explain(control.root, option.help);

@@ -39,9 +39,12 @@ export function colouring(/** @type {Trainer} */ trainer, /** @type {string} */ 
   const { truth } = trainer.problem;
   const field = trainer.field();
   if (phase?.kind === "push" || phase?.kind === "pull") {
-    const values = (phase.kind === "push" ? trainer.push() : trainer.pull()).map((v) => -v);
+    // a constant added to the energy changes no density: the mean is left out
+    const change = phase.kind === "push" ? trainer.push() : trainer.pull();
+    const mean = change.reduce((sum, v) => sum + v, 0) / change.length;
+    const values = change.map((v) => mean - v);
     const most = top(values.map(Math.abs)) || 1;
-    return { values, ramp: "signed", range: [-most, most], words: ["energy rises", "falls"], power: 1 };
+    return { values, ramp: "signed", range: [-most, most], words: ["energy rises", "falls (less the mean)"], power: 1 };
   }
   const most = truth ? Math.exp(top(truth.logProb)) : 0;
   if (show === "truth" && truth) {
@@ -125,13 +128,12 @@ export function pictureOf(index, ways) {
       if (slow && phase?.kind === "push") layers.delete("chains");
       if (slow && phase?.kind === "pull") layers.delete("data");
       if (walking) layers.add("chains");
-      const wanted = layers.has("chains") && (trainer.count > 0 || walking);
       const ramp = /** @type {"density" | "energy" | "signed"} */ (look.ramp);
       paintPlane(canvas, {
         theme, values: look.values, grid: trainer.problem.grid, ramp,
         range: /** @type {[number, number]} */ (look.range), power: look.power,
         energy: field.energy, layers, data: trainer.problem.data,
-        chains: wanted && side.method !== "exact" ? trainer.chains : null,
+        chains: side.method === "exact" ? null : trainer.chains,
         lines: layers.has("lines") ? linesOf(trainer) : [],
       }, canvas.clientWidth || 300);
       [least.textContent, most.textContent] = look.words;

@@ -17,6 +17,8 @@ const SLICE = 11;
 const BETWEEN = 40;
 /** The order of the events of a step, so that two sides can wait for each other. */
 const ORDER = ["update", "chains", "push", "pull"];
+/** What makes another network. @type {(keyof import("../core/types.mjs").Side)[]} */
+const MODEL = ["width1", "width2", "activation", "init", "prior"];
 /** How long slow motion rests on each event. */
 const REST = { push: 1500, chains: 90, pull: 1500, update: 500 };
 
@@ -28,6 +30,7 @@ const REST = { push: 1500, chains: 90, pull: 1500, update: 500 };
  */
 export function createSession(first, given, tell) {
   let config = clampConfig(first);
+  if (config.data === "given" && !given.points) config = clampConfig({ ...config, data: "" });
   let lab = createLab(config, given);
   let playing = false;
   let slow = false;
@@ -114,15 +117,25 @@ export function createSession(first, given, tell) {
     tell.changed();
     schedule();
   }
+  /** Let the side that is behind catch up: what is shown is after as many updates. */
+  function even() {
+    const most = Math.max(...lab.trainers.map(({ count }) => count));
+    for (const trainer of lab.trainers) {
+      while (!slow && !trainer.stopped && trainer.count < most) trainer.step();
+    }
+  }
   function pause() {
     cancelAnimationFrame(frame);
     frame = 0;
     target = Infinity;
     if (!playing) return;
     playing = false;
+    even();
     paint();
     tell.changed();
   }
+  /** A run under the configuration, from its beginning. */
+  const begin = () => createLab(config, given);
 
   return {
     get lab() { return lab; },
@@ -137,16 +150,22 @@ export function createSession(first, given, tell) {
       const whole = clampConfig(next);
       const was = JSON.stringify(config);
       if (JSON.stringify(whole) === was) return;
+      if (whole.data === "given" && !given.points) return;
+      // another network than the one from Python is wanted
+      if (given.network && MODEL.some((name) => whole.a[name] !== config.a[name])) {
+        given = { ...given, network: null };
+        lab = createLab(whole, given);
+      }
       config = whole;
       noPhases();
-      if (!lab.configure(config)) lab = createLab(config, given);
+      if (!lab.configure(config)) lab = begin();
       if (!playing) paint();
       tell.changed();
     },
     /** Other data or weights from Python. */
     give(/** @type {any} */ next) {
       given = next;
-      lab = createLab(config, given);
+      lab = begin();
       noPhases();
       paint();
       tell.changed();

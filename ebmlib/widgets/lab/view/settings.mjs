@@ -102,6 +102,7 @@ export function settingsOf(only, given, change, edit) {
     const control = controlFor(option, (value) => change(scope, name, value),
       name === "method" ? { short: METHODS } : {});
     control.root.dataset.option = name;
+    if (name !== "seed") control.root.dataset.later = "";
     if (name === "method") {
       control.root.querySelectorAll("label").forEach((label, i) => {
         const word = /** @type {string[]} */ (SIDE.method.values)[i];
@@ -134,6 +135,7 @@ export function settingsOf(only, given, change, edit) {
   const root = make("div", { className: "lab-settings" }, [which.root, groups]);
   return {
     root,
+    which: which.root,
     /** @param {Config} config  @param {number} editing */
     show(config, editing) {
       const side = editing && config.b ? config.b : config.a;
