@@ -41,7 +41,7 @@ class RBMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     rbm_ : BernoulliRBM
         The trained machine, with everything that it can do.
     history_ : RBMHistory
-    components_ : ndarray, shape (n_components, n_features_in_)
+    components_ : ndarray, shape (n_components, n_features)
     intercept_hidden_, intercept_visible_ : ndarray
     n_features_in_ : int
 
