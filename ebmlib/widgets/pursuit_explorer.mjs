@@ -15,6 +15,7 @@ const nats = (value) => format(Math.abs(value) < 1e-8 ? 0 : value, 5);
 
 const degrees = (angle) => `${Number(angle.toFixed(2))}°`;
 
+const TOLERATED = 1e-8; // of a mismatch, after the fit
 const LEVELS = [0.1, 0.35]; // of the data's highest density: where its contours lie
 
 /** What is known of the densities and the chosen filters; nothing here touches the page. */
@@ -71,7 +72,7 @@ export function pursuitState(model, spec) {
       };
     },
     ask: (number) => ask(problem().fit(model.get("filters")), number),
-    kl: (filters) => problem().fit(filters).kl,
+    fit: (filters) => problem().fit(filters),
     path: () => problem().path(model.get("filters")),
     best: () => survey(problem().fit(model.get("filters")), model.get("criterion")).best,
   };
@@ -123,7 +124,13 @@ function pursuitActions(model, spec, state, report) {
     const { refused, gain } = state.ask(number);
     if (refused) return report(`Not added: ${refused}.`);
     const next = [...filters, number];
-    const fall = state.kl(filters) - state.kl(next);
+    const { error, coefficients, kl } = state.fit(next);
+    if (error > TOLERATED) {
+      const size = coefficients.reduce((most, c) => Math.max(most, Math.abs(c)), 0);
+      return report("Not added: Newton's method does not match it together with the others " +
+        `(error ${error.toExponential(0)}, coefficients up to ${size.toExponential(0)}).`);
+    }
+    const fall = state.fit(filters).kl - kl;
     report(`Filter ${next.length} (${names(number)}): KL fell by ${nats(fall)} nats; ` +
       `its own coefficient alone would have gained ${nats(gain)}.`);
     return assign(model, "filters", next);

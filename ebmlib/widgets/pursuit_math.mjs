@@ -70,10 +70,8 @@ export function normalised(logMasses) {
 /** Log masses of the prior's cells. */
 export function priorMasses(prior, box, bins) {
   const axis = centres(box, bins);
-  const values = Float64Array.from({ length: bins * bins }, (_, k) =>
-    logPrior(prior, axis[Math.floor(k / bins)], axis[k % bins]),
-  );
-  return normalised(values);
+  return normalised(Float64Array.from({ length: bins * bins }, (_, k) =>
+    logPrior(prior, axis[Math.floor(k / bins)], axis[k % bins])));
 }
 
 /** KL between masses given by their logarithms. */
@@ -139,16 +137,12 @@ export function poolMoments(masses, pool, box, bins) {
 }
 
 /**
- * Maximum over lambda of lambda m - log G(lambda), where G(lambda) = E[exp(lambda h)]:
- * Newton's method in a bracket.
- * @param {number} target  m
+ * Maximum of lambda m - log G(lambda), where G(lambda) = E[exp(lambda h)], over
+ * |lambda| <= most: Newton's method in a bracket.
  * @param {(lambda: number) => number[]} moments  G, G', G''
- * @param {number} most  bound of |lambda|
- * @returns {{coefficient: number, gain: number}}
  */
-export function bestCoefficient(target, moments, most) {
-  let [low, high, lambda] = [-most, most, 0];
-  let gain = 0;
+export function largestGain(target, moments, most) {
+  let [low, high, lambda, gain] = [-most, most, 0, 0];
   for (let i = 0; i < 60; i += 1) {
     const [g, first, second] = moments(lambda);
     gain = lambda * target - Math.log(g);
@@ -162,7 +156,7 @@ export function bestCoefficient(target, moments, most) {
     if (next === lambda || Math.abs(slope * (next - lambda)) < 1e-13) break;
     lambda = next;
   }
-  return { coefficient: lambda, gain: Math.max(0, gain) };
+  return Math.max(0, gain);
 }
 
 /** The exact gain in log-likelihood from one more filter, the other coefficients fixed. */
@@ -177,7 +171,7 @@ export function filterGain(masses, values, target, pool) {
     }
     return sums;
   };
-  return bestCoefficient(target, moments, steepest(pool));
+  return largestGain(target, moments, steepest(pool));
 }
 
 /**
@@ -223,7 +217,7 @@ export function poolGains(masses, targets, pool, box, bins) {
     return sums;
   };
   return targets.map((target, place) =>
-    bestCoefficient(target, series(Math.floor(place / count), place % count), steepest(pool)).gain);
+    largestGain(target, series(Math.floor(place / count), place % count), steepest(pool)));
 }
 
 /**
@@ -262,6 +256,15 @@ function cholesky(matrix) {
       for (let k = 0; k < j; k += 1) lower[i][j] -= lower[i][k] * lower[j][k];
       lower[i][j] /= lower[j][j];
     }
+  }
+  return lower;
+}
+
+/** The same of a matrix that rounding may have left singular: a little is added then. */
+function steadied(matrix) {
+  let lower = cholesky(matrix);
+  for (let extra = 1e-13; !lower && extra < 1e-3; extra *= 100) {
+    lower = cholesky(matrix.map((row, i) => row.map((v, j) => (i === j ? v * (1 + extra) : v))));
   }
   return lower;
 }
@@ -316,7 +319,7 @@ export function refit(logPriorMasses, features, targets, start) {
     const { means, covariance } = featureMoments(masses, features);
     const gap = targets.map((target, i) => target - means[i]);
     const error = gap.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-    const lower = error > MATCHED && rounds < 100 ? cholesky(covariance) : null;
+    const lower = error > MATCHED && rounds < 100 ? steadied(covariance) : null;
     if (!lower) return { coefficients, logMasses: now.logMasses, masses, error, rounds };
     const step = backward(lower, gap);
     const rise = inner(gap, step);
@@ -364,10 +367,9 @@ export function pursuitProblem(logData, prior, pool, box, bins) {
 }
 
 /**
- * What one filter would bring, and why it cannot be added, if so.
+ * What one filter, by its number in the pool, would bring; and why it cannot be added.
  * @param {Fit} fit
  * @param {Float64Array} data  masses of the data
- * @param {number} number      of the filter in the pool
  * @returns {{mismatch: number, target: number, expectation: number, gain: number,
  *   refused: string}}
  */
@@ -392,5 +394,5 @@ export function consider(fit, data, number, pool, box, bins) {
   if (Math.abs(mismatch) < 1e-8) {
     return { ...found, refused: "its expectation matches already, so there is nothing to gain" };
   }
-  return { ...found, gain: filterGain(fit.masses, values, target, pool).gain };
+  return { ...found, gain: filterGain(fit.masses, values, target, pool) };
 }

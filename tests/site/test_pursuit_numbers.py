@@ -291,6 +291,20 @@ def test_what_cannot_gain_is_refused(compute) -> None:
     )
 
 
+def test_lines_that_nearly_repeat_each_other_are_matched(compute, widget) -> None:
+    """Through the gap between the data, where coefficients are thousands."""
+    name, chosen = "two Gaussians", [848, 824, 932, 839, 862, 880, 834, 866, 918]
+    found = compute(widget, name, chosen)
+    assert found["error"] <= NEWTON
+    assert np.abs(found["coefficients"]).max() > 500
+    data = GridDensity(OnGrid(DATA[name], GRID), GRID)
+    p = torch.tensor(found["masses"], dtype=torch.float64)
+    gap = data.prob @ VALUES[:, chosen] - p @ VALUES[:, chosen]
+    assert float(gap.abs().max()) <= NEWTON + 1e-12
+    kl = float(data.prob @ (data.prob.log() - p.log()))
+    assert found["kl"] == pytest.approx(kl, abs=1e-9)
+
+
 def test_newton_is_quick_enough_for_a_finger(compute) -> None:
     """Twelve filters on 100 x 100 cells within a tenth of a second, at best of five."""
     widget = PursuitExplorer({"a": TwoGaussians()}, NORMAL, alt="x", n_filters=12)
