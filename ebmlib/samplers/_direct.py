@@ -310,6 +310,12 @@ def draw(
     if generator is None:
         return distribution.sample((n,))
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    on_gpu = torch.cuda.is_initialized()
+    devices = range(torch.cuda.device_count()) if on_gpu else ()
+    with torch.random.fork_rng(devices=devices):
+        # torch.manual_seed would put a call and its stack trace by for a later start of
+        # CUDA, each time: slow, and never freed
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed_all(seed)
         return distribution.sample((n,))
