@@ -59,7 +59,7 @@ class BernoulliRBM(_RBM):
 
     def _biases_of(self, data: Tensor) -> Tensor:
         n = len(data)  # half a count is added on either side: no pixel is impossible
-        lit = data.sum(0, dtype=torch.float64)
+        lit = column_sums(data)
         return ((lit + 0.5) / (n - lit + 0.5)).log().to(data)
 
     def _base_log_partition(self) -> float:
@@ -79,7 +79,7 @@ class BernoulliRBM(_RBM):
 
     def _check(self, v: Tensor, name: str = "v") -> None:
         super()._check(v, name)
-        if v.numel() and (float(v.min()) < 0 or float(v.max()) > 1):
+        if v.numel() and not self._allowed(v, 0.0, 1.0):
             raise ValueError(
                 f"{name} must lie between 0 and 1, got values from "
                 f"{float(v.min()):g} to {float(v.max()):g}; "
@@ -180,7 +180,7 @@ class GaussianRBM(_RBM):
         return bias * self.noise_sd
 
     def _biases_of(self, data: Tensor) -> Tensor:
-        return data.mean(0, dtype=torch.float64).to(data)
+        return (column_sums(data) / len(data)).to(data)
 
     def _base_log_partition(self) -> float:
         return self._log_constant() + self.n_hidden * math.log(2)
@@ -200,3 +200,8 @@ class GaussianRBM(_RBM):
         part = super()._subset(units)
         part.noise_sd = part.noise_sd[units]
         return part
+
+
+def column_sums(data: Tensor) -> Tensor:
+    """Sum of each column of (n, d) in float64; of zeros and ones, without error."""
+    return torch.stack([part.sum(0).double() for part in data.split(8192)]).sum(0)

@@ -17,7 +17,6 @@ from ebmlib._checks import (
     check_finite,
     check_generator,
     check_int,
-    check_points,
     check_positive,
 )
 from ebmlib._memory import keep_freed_memory
@@ -166,8 +165,9 @@ def fit(
     check_positive("weight_decay", weight_decay, allow_zero=True)
     check_int("record_every", record_every, 1)
     check_generator(generator)
-    check_points("data", data, dim=model.n_visible, allow_empty=False)
     model._check(data, "data")
+    if len(data) == 0:
+        raise ValueError("data is empty: it must hold at least one row")
     history = RBMHistory() if resume is None else resume
     if not isinstance(history, RBMHistory):
         raise TypeError(f"resume must be an RBMHistory, got {type(history).__name__}")
@@ -199,7 +199,7 @@ def fit(
             order = torch.randperm(len(data), generator=generator, device=data.device)
             for i, rows in enumerate(order.split(batch_size)):
                 rate = lr * SCHEDULES[schedule]((epoch + i / n_batches) / end)
-                step(data[rows], history.chains, rate, generator)
+                step(data.index_select(0, rows), history.chains, rate, generator)
             history.n_epochs = epoch + 1
             history.seconds += time.perf_counter() - began
             check_finite(

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ebmlib._checks import check_generator, check_int, check_points, check_positive
+from ebmlib._checks import (
+    check_generator,
+    check_int,
+    check_points,
+    check_positive,
+    check_tensor,
+)
 from ebmlib.energy import EnergyModel
 
 
@@ -129,10 +136,24 @@ class Units(EnergyModel):
 
     def _check(self, v: Tensor, name: str = "v") -> None:
         """Require visible states that the machine can take."""
-        check_points(name, v, dim=self.n_visible)
+        check_tensor(name, v)
+        if not self._allowed(v):  # one pass over the data; this one finds the fault
+            check_points(name, v, dim=self.n_visible)
         like = self.weight
         if (v.dtype, v.device) != (like.dtype, like.device):
             raise TypeError(
                 f"{name} must have the dtype and device of the machine, {like.dtype} "
                 f"on {like.device}, got {v.dtype} on {v.device}"
             )
+
+    def _allowed(
+        self, v: Tensor, low: float = -math.inf, high: float = math.inf
+    ) -> bool:
+        """Whether ``v`` is (n, n_visible), finite and from ``low`` to ``high``."""
+        if v.ndim != 2 or v.shape[1] != self.n_visible:
+            return False
+        if v.numel() == 0:
+            return True
+        least, most = (float(end) for end in torch.aminmax(v))  # NaN if one is there
+        finite = math.isfinite(least) and math.isfinite(most)
+        return finite and low <= least and most <= high

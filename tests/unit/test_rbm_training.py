@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -467,3 +468,25 @@ def test_shipped_machines_have_the_likelihood_that_is_recorded():
     assert exact == pytest.approx(rows["digits16/0"]["exact"][-1], abs=1e-4)
     assert exact > -18.2
     assert set(models) <= set(rows)
+
+
+def test_annealing_up_and_down_agrees_for_the_large_machine():
+    path = ebmlib.data_path("rbm/quality.json")
+    rows = {(r["n_rungs"], r["direction"]): r for r in json.loads(path.read_text())}
+    up, down = rows[10_000, "up"], rows[10_000, "down"]
+    assert up["test"] > -86.3
+    assert abs(up["test"] - down["test"]) < 2
+    # on average up is too high and down too low: these bracket the truth
+    assert up["mean_log_weight"] > max(up["test"], down["test"])
+    assert down["mean_log_weight"] < min(up["test"], down["test"])
+
+
+@pytest.mark.skipif(not os.environ.get("EBM_MNIST"), reason="EBM_MNIST is not set")
+@pytest.mark.parametrize("name, goal", [("mnist20/0", -138), ("mnist16/0", -142.6)])
+def test_shipped_machines_know_mnist(name, goal):
+    folder = ebmlib.data_path("rbm")
+    model = load_rbms(folder / "models.safetensors")[name]
+    rows = {r["name"]: r for r in json.loads((folder / "curves.json").read_text())}
+    exact = float(model.log_likelihood(images.load("mnist", "test").rows()).mean())
+    assert exact == pytest.approx(rows[name]["exact"][-1], abs=1e-3)
+    assert exact > goal
