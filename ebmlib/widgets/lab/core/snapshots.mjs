@@ -34,6 +34,11 @@ export function makeSnapshots() {
       }
       kept.push(state());
     },
+    /** What lies behind a count was another run: options have changed. */
+    forget(/** @type {number} */ count) {
+      present = null;
+      kept = kept.filter((each) => each.count <= count);
+    },
     /** Keep the present, so that one can come back to it. */
     keep(/** @type {State} */ state) {
       if (!all().some(({ count }) => count >= state.count)) present = state;

@@ -343,9 +343,11 @@ export function createTrainer(problem, side, given = null) {
     },
     configure(next) {
       if (!given && MODEL.some((name) => next[name] !== trainer.side[name])) return false;
+      if (JSON.stringify(next) === JSON.stringify(trainer.side)) return true;
       const rebuild = next.chains !== trainer.side.chains;
       trainer.side = { ...next };
       work = null;
+      snapshots.forget(trainer.count);
       if (rebuild) makeChains();
       return true;
     },
