@@ -32,9 +32,11 @@ function checked(
   if (theta.length !== parameterCount(widths)) {
     throw new RangeError(`${parameterCount(widths)} weights are needed, there are ${theta.length}`);
   }
+  if (!Array.prototype.every.call(theta, Number.isFinite)) {
+    throw new RangeError("the weights must be finite numbers");
+  }
   const network = makeNetwork(widths, activation, prior);
   network.theta.set(theta);
-  if (!network.theta.every(Number.isFinite)) throw new RangeError("the weights must be finite");
   return network;
 }
 
