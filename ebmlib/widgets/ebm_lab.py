@@ -15,7 +15,6 @@ import torch
 import traitlets
 from PIL import Image
 from torch import Tensor
-from torch.distributions import Distribution
 
 from ebmlib._checks import check_between, check_choice, check_inside, check_points
 from ebmlib.checkpoint import architecture, prior_sd
@@ -257,16 +256,8 @@ def _rebuild(network: Mapping[str, Any]) -> TiltedEnergy:
     net = mlp(widths, network["activation"], generator=torch.Generator()).double()
     weights = torch.tensor(network["weights"], dtype=torch.float64)
     torch.nn.utils.vector_to_parameters(weights, net.parameters())
-    for parameter in net.parameters():
-        parameter.requires_grad_(True)
-    return TiltedEnergy(net, None if sd is None else _prior(sd))
-
-
-def _prior(sd: float) -> Distribution:
-    prior = gaussian(2, sd=sd)
-    base = prior.base_dist
-    exact = type(base)(base.loc.double(), torch.full_like(base.loc, sd).double())
-    return type(prior)(exact, 1)
+    prior = None if sd is None else gaussian(sd=sd, dtype=torch.float64)
+    return TiltedEnergy(net, prior)
 
 
 def decode_drawing(text: str) -> Tensor:
