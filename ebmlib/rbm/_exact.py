@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,8 +33,19 @@ def states(n: int) -> Tensor:
 
     State k has the binary digits of k, the first unit's the most significant.
     """
-    codes = torch.arange(1 << n)[:, None]
-    return ((codes >> torch.arange(n - 1, -1, -1)) & 1).double()
+    return digits(torch.arange(1 << n), n)
+
+
+def digits(codes: Tensor, n: int) -> Tensor:
+    """The states with these numbers, (k,) integers: (k, n), float64."""
+    return ((codes[:, None] >> torch.arange(n - 1, -1, -1)) & 1).double()
+
+
+def state_blocks(n: int) -> Iterator[tuple[slice, Tensor]]:
+    """All states of ``n`` units, a block at a time, and where in the list it stands."""
+    for codes in torch.arange(1 << n).split(BLOCK):
+        start = int(codes[0])
+        yield slice(start, start + len(codes)), digits(codes, n)
 
 
 @torch.no_grad()
@@ -134,21 +145,22 @@ def sample_hidden(model: _RBM, n: int, generator: torch.Generator | None) -> Ten
     uniform = torch.rand(n, dtype=torch.float64, generator=generator)
     codes = torch.searchsorted(cumulative, uniform * cumulative[-1], right=True)
     codes = codes.clamp_max(len(cumulative) - 1)
-    return ((codes[:, None] >> torch.arange(model.n_hidden - 1, -1, -1)) & 1).double()
+    return digits(codes, model.n_hidden)
 
 
 @torch.no_grad()
 def moments(model: _RBM) -> Moments:
     """Exact expectations under the machine."""
     prob = hidden_log_prob(model).exp()
-    double, h = copy.deepcopy(model).double(), states(model.n_hidden)
-    hidden = prob @ h
-    visible = hidden.new_zeros(model.n_visible)
-    product = hidden.new_zeros(model.n_hidden, model.n_visible)
-    for p, part in zip(prob.split(BLOCK), h.split(BLOCK), strict=True):
-        mean = double._scaled(double._visible_mean(part))
+    double = copy.deepcopy(model).double()
+    hidden = prob.new_zeros(model.n_hidden)
+    visible = prob.new_zeros(model.n_visible)
+    product = prob.new_zeros(model.n_hidden, model.n_visible)
+    for where, h in state_blocks(model.n_hidden):
+        p, mean = prob[where], double._scaled(double._visible_mean(h))
+        hidden += p @ h
         visible += p @ mean
-        product += (part * p[:, None]).T @ mean
+        product += (h * p[:, None]).T @ mean
     return Moments(hidden, visible, product)
 
 
@@ -191,8 +203,11 @@ def gaussian_log_masses(shift: Tensor, hidden_bias: Tensor, weight: Tensor) -> T
     the Gaussians' own normalisation, the same for all, is left out.
     """
 
-    def block(h: Tensor) -> Tensor:
+    n = len(hidden_bias)
+
+    def block(codes: Tensor) -> Tensor:
+        h = digits(codes, n)
         move = h @ weight
         return h @ hidden_bias + move.square().sum(1) / 2 + move @ shift
 
-    return _threaded(block, states(len(hidden_bias)).split(BLOCK))
+    return _threaded(block, torch.arange(1 << n).split(BLOCK))

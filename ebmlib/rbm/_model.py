@@ -272,6 +272,9 @@ class _RBM(Units):
     def moments(self) -> _exact.Moments:
         """Exact expectations under the machine: the negative phase without noise.
 
+        With 784 visible units it takes about a second for 16 hidden ones, and doubles
+        with each more.
+
         Returns
         -------
         Moments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ebmlib._checks import check_generator, check_int
 from ebmlib.rbm._chains import coin
-from ebmlib.rbm._exact import BLOCK, check_size, states
+from ebmlib.rbm._exact import check_size, state_blocks, states
 
 if TYPE_CHECKING:
     from ebmlib.rbm._model import _RBM
@@ -86,13 +87,16 @@ def _known_input(model: _RBM, v: Tensor, mask: Tensor) -> Tensor:
 
 def _by_hidden(part: _RBM, inputs: Tensor) -> Tensor:
     """Means of the unknown units (n, u) from all hidden states."""
-    masses, h = part._hidden_log_masses(), states(part.n_hidden)
+    masses, n = part._hidden_log_masses(), part.n_hidden
     means = []
-    for few in inputs.split(max(1, (1 << 26) // len(h))):
-        prob = torch.softmax(masses + few @ h.T, 1)
-        mean = prob.new_zeros(len(few), part.n_visible)
-        for p, some in zip(prob.split(BLOCK, 1), h.split(BLOCK), strict=True):
-            mean += p @ part._visible_mean(some)
+    for rows in inputs.split(512):
+        log_z = rows.new_full((len(rows),), -math.inf)
+        for where, h in state_blocks(n):
+            log_z = torch.logaddexp(log_z, (masses[where] + rows @ h.T).logsumexp(1))
+        mean = rows.new_zeros(len(rows), part.n_visible)
+        for where, h in state_blocks(n):
+            prob = (masses[where] + rows @ h.T - log_z[:, None]).exp_()
+            mean += prob @ part._visible_mean(h)
         means.append(mean)
     return torch.cat(means)
 
