@@ -6,7 +6,7 @@ import { curvesOf } from "./view/curves.mjs";
 import { themeOf, watchTheme } from "./view/colour.mjs";
 import { readGiven, traitsOf } from "./view/exchange.mjs";
 import { layerFace } from "./view/legend.mjs";
-import { pictureOf, summary } from "./view/pictures.mjs";
+import { contrast, pictureOf } from "./view/pictures.mjs";
 import { createSession } from "./view/session.mjs";
 import { settingsOf } from "./view/settings.mjs";
 import { copyText, saveFile } from "./view/share.mjs";
@@ -171,7 +171,7 @@ function render({ model, el }) {
   }
   function guide(/** @type {string} */ text) {
     const { a, b } = session.config;
-    const standing = b ? `A: ${summary(a)}. B: ${summary(b)}.` : "Press play, and hover or focus anything to learn what it is.";
+    const standing = b ? `A: ${contrast(a, b)}. B: ${contrast(b, a)}.` : "Press play, and hover or focus anything to learn what it is.";
     tip.textContent = text || sentence || standing;
   }
   function paint() {

@@ -1,5 +1,5 @@
 import { format, make } from "../../common.mjs";
-import { firstLayerLines, laterLayerLines } from "../core/index.mjs";
+import { firstLayerLines, laterLayerLines, SIDE } from "../core/index.mjs";
 import { RAMPS } from "./colour.mjs";
 import { explain } from "./controls.mjs";
 import { paintPlane } from "./plane.mjs";
@@ -22,6 +22,25 @@ export function summary(/** @type {Side} */ side) {
     shortrun: `short runs, ${side.steps} × s = ${side.step}`,
   }[side.method];
   return side.method === "exact" || side.temperature === 1 ? chains : `${chains}, T = ${side.temperature}`;
+}
+
+/**
+ * What a side does and, where the two do the same, in what else they differ.
+ * @param {Side} side  @param {Side | null} other
+ */
+export function contrast(side, other) {
+  if (!other || summary(side) !== summary(other)) return summary(side);
+  const { prior, lr, batch, activation } = side;
+  const parts = [
+    [shape(side) !== shape(other) || activation !== other.activation,
+      `${shape(side)} ${SIDE.activation.names?.[activation]}`],
+    [prior !== other.prior, prior ? `prior sd ${prior}` : "flat prior"],
+    [lr !== other.lr, `rate ${lr}`],
+    [batch !== other.batch, batch ? `batch ${batch}` : "all data"],
+    [side.init !== other.init, SIDE.init.names?.[side.init]],
+  ];
+  const found = parts.flatMap(([differs, words]) => (differs ? [words] : []));
+  return found.length ? found.join(", ") : summary(side);
 }
 
 /** The network of a side in a few characters. */
@@ -116,7 +135,7 @@ export function pictureOf(index, ways) {
     paint(trainer, config, { theme, slow, phase, compare }) {
       const { side } = trainer;
       badge.hidden = !compare;
-      title.textContent = compare ? summary(side) : `${METHODS[side.method]} · ${shape(side)}`;
+      title.textContent = compare ? contrast(side, index ? config.a : config.b) : `${METHODS[side.method]} · ${shape(side)}`;
       const field = trainer.field();
       const history = trainer.history;
       const likelihood = history.length ? history.logLikelihood[history.length - 1] : NaN;
