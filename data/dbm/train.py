@@ -34,7 +34,7 @@ from ebmlib.rbm import BernoulliRBM, load_rbms, save_rbms
 
 HERE = Path(__file__).parent
 SEEDS = range(3)
-EPOCHS = 600  # in all: half of them for the layers alone, where there is pretraining
+EPOCHS = 400  # in all: half of them for the layers alone, where there is pretraining
 SIZES = (64, 12, 16)
 WAYS: dict[str, dict[str, Any]] = {
     "scratch": {"pretrained": False, "posterior": "mean_field"},
@@ -79,7 +79,7 @@ def make_digits() -> None:
             began, generator = time.process_time(), torch.Generator().manual_seed(seed)
             half = EPOCHS // 2
             if setting["pretrained"]:
-                kw = {"lr": 0.1, "generator": generator, "progress": False}
+                kw = {"lr": 0.2, "generator": generator, "progress": False}
                 model = pretrain(train, *SIZES[1:], half, **kw)
             else:
                 model = DBM(*SIZES, data=train, generator=generator)
@@ -88,7 +88,7 @@ def make_digits() -> None:
                 model,
                 train,
                 EPOCHS - first,
-                lr=0.1,
+                lr=0.2,
                 posterior=setting["posterior"],
                 posterior_steps=10 if setting["posterior"] == "mean_field" else 3,
                 callbacks={"judge": lambda m, e: judge(m, train, test)},
@@ -104,7 +104,7 @@ def make_digits() -> None:
         for name, n_hidden in RBMS.items():
             began, generator = time.process_time(), torch.Generator().manual_seed(seed)
             shallow = BernoulliRBM(64, n_hidden, generator=generator)
-            kw = {"lr": 0.1, "schedule": "linear", "generator": generator}
+            kw = {"lr": 0.2, "schedule": "linear", "generator": generator}
             history = shallow.fit(
                 train,
                 EPOCHS,
@@ -144,12 +144,12 @@ def make_exact() -> None:
             model = DBM(64, n1, max(n2, 1), data=train, sd=0.1, generator=generator)
             if not n2:
                 model.weight2.requires_grad_(False).zero_()
-            climb(model, train, 500, 0.05)
+            climb(model, train, 300, 0.05)
             row = {"name": name, "seed": seed, **judge(model, train, test)}
             row["parameters"] = model.n_parameters - (0 if n2 else n1 + 1)
             if n2:  # go on by the ordinary rule, from the exact optimum
                 kw = {"lr": 0.05, "generator": generator, "progress": False}
-                fit(model, train, 100, **kw)
+                fit(model, train, 60, **kw)
                 row["after"] = judge(model, train, test)
             row["seconds"] = time.process_time() - began
             rows.append(row)
@@ -205,10 +205,10 @@ def make_samples() -> None:
     rows = []
     for seed in SEEDS:
         generator = torch.Generator().manual_seed(seed)
-        pick = torch.randperm(len(test), generator=generator)[:200]
+        pick = torch.randperm(len(test), generator=generator)[:100]
         rows.append({"name": "test images", "seed": seed, **look(test[pick], train)})
         for name, model in {"DBM": deep, "RBM": shallow}.items():
-            states = model.random_states(200, generator=generator)
+            states = model.random_states(100, generator=generator)
             states = model.gibbs(states, 1000, generator=generator)
             rows.append({"name": name, "seed": seed, **look(states.visible, train)})
             print(rows[-1], flush=True)

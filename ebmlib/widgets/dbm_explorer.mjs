@@ -144,7 +144,8 @@ function render({ model, el }) {
     style: "display:grid;grid-template-columns:1fr 1fr 1fr;gap:.6rem;max-width:720px;margin:0 auto",
   }, panels.map(({ root }) => root));
   const trace = make("canvas", {
-    role: "img", style: "display:block;width:100%;height:70px;margin-top:.6rem",
+    role: "img",
+    style: "display:block;width:100%;max-width:720px;height:70px;margin:.6rem auto 0",
   });
   const body = make("tbody");
   const table = make("table", { className: "ebm-readout" }, [body]);
