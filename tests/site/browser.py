@@ -37,9 +37,12 @@ PICTURE = """widget => {
   seen.push(...[...live.querySelectorAll('img')].map(i => i.src));
   return seen.join(' ');
 }"""
-# A run that started by itself rests, so that only the controls move the picture.
+# A run that started by itself goes back and rests: only the controls move the picture.
 SNAPSHOT = """widget => {
-  if (widget.ebmModel.get('playing')) widget.ebmModel.set('playing', false);
+  if (widget.ebmModel.get('playing')) {
+    widget.ebmModel.set('playing', false);
+    if (widget.dataset.ebmWidget === 'ebm_lab') widget.ebmModel.set('count', 0);
+  }
   const names = Object.keys(JSON.parse(
     widget.querySelector('script[type="application/json"]').textContent));
   widget.ebmBefore = names.map(name => [name, widget.ebmModel.get(name)]);
