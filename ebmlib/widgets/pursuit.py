@@ -121,8 +121,8 @@ class PursuitExplorer(PageWidget):
         n_filters: int = 2,
         density: str | None = None,
         criterion: str = "mismatch",
-        angle: float = 45.0,
-        offset: float = 0.0,
+        angle: float = 0.0,
+        offset: float = 0.4,
     ) -> None:
         check_interval(low, high)
         for name, value, least, most in (
