@@ -76,11 +76,16 @@ CHANGES: list[dict[str, Any]] = [
     *({"n_hidden": n} for n in (5, 10, 15, 50, 100)),
     {"method": "cd", "n_steps": 25},
 ]
+QUICK = [c for c in CHANGES if c in CHANGES[:4] or c.get("lr") == 0.2]
 SWEEP = [
     {"data": data, "n_epochs": n_epochs, "seed": seed, **change}
-    for data, n_epochs, n_seeds in (("digits", 200, 3), ("mnist", 15, 1))
-    for seed in range(n_seeds)
-    for change in CHANGES
+    for data, n_epochs, changes, seeds in (
+        ("digits", 200, CHANGES, (0, 1, 2)),
+        ("mnist", 15, CHANGES, (0,)),
+        ("mnist", 15, QUICK, (1, 2)),
+    )
+    for seed in seeds
+    for change in changes
 ]
 LONG = {"n_hidden": 500, "n_epochs": 100, "lr": 0.03, "schedule": "linear", "seed": 0}
 
