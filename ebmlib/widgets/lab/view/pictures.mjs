@@ -151,7 +151,7 @@ export function pictureOf(index, ways) {
       paintPlane(canvas, {
         theme, values: look.values, grid: trainer.problem.grid, ramp,
         range: /** @type {[number, number]} */ (look.range), power: look.power,
-        energy: field.energy, layers, data: trainer.problem.data,
+        energy: field.energy, force: trainer.force, layers, data: trainer.problem.data,
         chains: side.method === "exact" ? null : trainer.chains,
         lines: layers.has("lines") ? linesOf(trainer) : [],
       }, canvas.clientWidth || 300);

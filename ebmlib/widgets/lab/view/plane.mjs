@@ -15,7 +15,8 @@ import { peaks, quantile } from "./marks.mjs";
  * @property {"density" | "energy" | "signed"} ramp
  * @property {[number, number]} range  values of the ramp's ends
  * @property {number} [power]        of the colour scale; 1 by default
- * @property {Float64Array} energy   for contours, arrows and modes
+ * @property {Float64Array} energy   for contours and modes
+ * @property {(points: Float64Array) => Float64Array} force  -dE/dx at points
  * @property {Set<string>} layers
  * @property {Float64Array} data
  * @property {Chains | null} chains
@@ -91,30 +92,25 @@ export function contourLevels(/** @type {Float64Array} */ energy) {
   return levels.slice(0, 24);
 }
 
-/** Arrows of the force -dE/dx on a lattice, by central differences of the cells. */
-function forces(/** @type {CanvasRenderingContext2D} */ context, /** @type {Scene} */ { energy, grid: { bins }, theme }, /** @type {number} */ size) {
+/** Arrows of the force -dE/dx at cell centres on a lattice. */
+function forces(/** @type {CanvasRenderingContext2D} */ context, /** @type {Scene} */ { force: forceAt, grid: { bins, points }, theme }, /** @type {number} */ size) {
   const every = Math.max(2, Math.round(bins / 14));
-  const scale = bins / (2 * SIDE);
   const longest = (0.82 * every * size) / bins;
-  const arrows = [];
-  let typical = 0;
-  for (let i = every >> 1; i < bins - 1; i += every) {
-    for (let j = every >> 1; j < bins - 1; j += every) {
-      if (i < 1 || j < 1) continue;
-      const k = i * bins + j;
-      const u = (energy[k - bins] - energy[k + bins]) * scale;
-      const v = (energy[k - 1] - energy[k + 1]) * scale;
-      arrows.push([i, j, u, v]);
-      typical += Math.hypot(u, v);
-    }
+  /** @type {number[]} */
+  const cells = [];
+  for (let i = every >> 1; i < bins; i += every) {
+    for (let j = every >> 1; j < bins; j += every) cells.push(i * bins + j);
   }
+  const force = forceAt(Float64Array.from(cells.flatMap((k) => [points[2 * k], points[2 * k + 1]])));
+  const arrows = cells.map((k, n) => [Math.floor(k / bins), k % bins, force[2 * n], force[2 * n + 1]]);
+  let typical = arrows.reduce((sum, [, , u, v]) => sum + Math.hypot(u, v), 0);
   typical = Math.max(1e-9, (2.5 * typical) / arrows.length);
   context.beginPath();
   for (const [i, j, u, v] of arrows) {
-    const force = Math.hypot(u, v);
-    const length = longest * Math.tanh((1.4 * force) / typical);
+    const strength = Math.hypot(u, v);
+    const length = longest * Math.tanh((1.4 * strength) / typical);
     if (!(length > 2.5)) continue;
-    const [dx, dy] = [(u / force) * length, (-v / force) * length];
+    const [dx, dy] = [(u / strength) * length, (-v / strength) * length];
     const x = ((i + 0.5) * size) / bins - dx / 2;
     const y = size - ((j + 0.5) * size) / bins - dy / 2;
     const head = Math.min(4.5, 0.45 * length) / length;
