@@ -251,7 +251,10 @@ function render({ model, el }) {
   };
   const unfollow = [
     follow(model, ["config"], heard(() => session.configure(model.get("config")))),
-    follow(model, ["count"], heard(() => session.seek(model.get("count")))),
+    // while it trains, another view's count is not this one's
+    follow(model, ["count"], heard(() => {
+      if (!session.playing || session.seeking) session.seek(model.get("count"));
+    })),
     follow(model, ["playing"], heard(() => (model.get("playing") ? session.play() : session.pause()))),
     follow(model, ["given"], heard(() => session.give(readGiven(model)))),
     watchTheme(() => {

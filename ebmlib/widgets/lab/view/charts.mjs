@@ -115,9 +115,9 @@ export function paintChart(canvas, chart, width, height) {
   }
   context.fillStyle = colours.soft;
   context.textAlign = "left";
-  context.fillText("0", left, height - 7);
+  if (!empty) context.fillText("0", left, height - 7);
   context.textAlign = "right";
-  context.fillText(end.toLocaleString("en"), right, height - 7);
+  if (!empty) context.fillText(end.toLocaleString("en"), right, height - 7);
   context.save();
   context.beginPath();
   context.rect(left, top - 3, right - left + 4, bottom - top + 5);

@@ -17,12 +17,12 @@ export function readGiven(/** @type {Model} */ model) {
 }
 
 /** The traits that tell a notebook where the run stands. */
-export function traitsOf(/** @type {import("./session.mjs").Session} */ { lab, config, playing }) {
+export function traitsOf(/** @type {import("./session.mjs").Session} */ { lab, config, playing, seeking }) {
   const finite = (/** @type {number} */ value) => (Number.isFinite(value) ? value : null);
   return {
     config,
     count: lab.count,
-    playing,
+    playing: playing && !seeking,
     metrics: lab.trainers.map(({ history, count, field, stopped }) => {
       const last = history.length - 1;
       const at = (/** @type {Float64Array} */ row) => (last < 0 ? null : finite(row[last]));

@@ -141,6 +141,8 @@ export function createSession(first, given, tell) {
     get lab() { return lab; },
     get config() { return config; },
     get playing() { return playing; },
+    /** Whether it only trains on to a number of updates that was asked for. */
+    get seeking() { return target < Infinity; },
     get slow() { return slow; },
     get rate() { return rate; },
     get phases() { return phases; },

@@ -55,7 +55,7 @@ function dataControl(/** @type {Change} */ change, /** @type {boolean} */ given)
   });
   const known = SHARED.data.names ?? {};
   let drawing = "";
-  const { root: row, show } = chips(SHARED.data, (name) => {
+  const { root: row, show } = chips({ ...SHARED.data, label: "true density" }, (name) => {
     if (name === "drawn" && !drawing) change("shared", "drawing", encodeDrawing(starter()));
     else change("shared", "data", name);
   }, names, (name) => {
