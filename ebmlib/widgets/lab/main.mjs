@@ -6,7 +6,7 @@ import { curvesOf } from "./view/curves.mjs";
 import { themeOf, watchTheme } from "./view/colour.mjs";
 import { readGiven, traitsOf } from "./view/exchange.mjs";
 import { layerFace } from "./view/legend.mjs";
-import { contrast, pictureOf } from "./view/pictures.mjs";
+import { contrast, pictureOf, summary } from "./view/pictures.mjs";
 import { createSession } from "./view/session.mjs";
 import { settingsOf } from "./view/settings.mjs";
 import { copyText, saveFile } from "./view/share.mjs";
@@ -171,7 +171,8 @@ function render({ model, el }) {
   }
   function guide(/** @type {string} */ text) {
     const { a, b } = session.config;
-    const standing = b ? `A: ${contrast(a, b)}. B: ${contrast(b, a)}.` : "Press play, and hover or focus anything to learn what it is.";
+    const standing = b ? `A: ${contrast(a, b)}. B: ${contrast(b, a)}.`
+      : `A small network learns these data; its negative phase is ${summary(a)}. Hover over anything, or focus it, to learn what it is.`;
     tip.textContent = text || sentence || standing;
   }
   function paint() {
@@ -206,6 +207,7 @@ function render({ model, el }) {
     play.setAttribute("aria-label", playing && !session.slow ? "Pause" : "Play");
     play.disabled = stopped;
     once.disabled = stopped;
+    /** @type {HTMLButtonElement} */ (slow).disabled = stopped;
     slow.setAttribute("aria-pressed", String(playing && session.slow));
     speed.show(config.view.speed);
     show.show(config.view.show);
