@@ -99,6 +99,8 @@ test("modes are the cells above their eight neighbours", () => {
     sum + height * Math.exp(-((grid.points[2 * k] - x) ** 2 + (grid.points[2 * k + 1] - y) ** 2) / 0.02), 0));
   const found = modes(grid, values);
   assert.equal(found.length, 6);
+  assert.equal(modes(grid, values, 1.2).length, 4); // the lowest lies 1.5 below
+  assert.equal(modes(grid, values.map(() => 1)).length, 0); // a plateau has none
   [1, 0, 2].forEach((place, n) => { // highest first
     assert.ok(Math.abs(found[2 * n] - peaks[place][0]) <= grid.width / 2 + 1e-12);
     assert.ok(Math.abs(found[2 * n + 1] - peaks[place][1]) <= grid.width / 2 + 1e-12);

@@ -68,25 +68,30 @@ export function shares({ bins, width }, points, out = new Float64Array(bins * bi
 }
 
 /**
- * Cells at least as high as their eight neighbours, highest first. On a sloping ridge
- * this rule finds more of them than there are modes.
+ * Cells higher than each of their eight neighbours, highest first; a plateau has none. On a
+ * sloping ridge this rule finds more of them than there are modes.
  * @param {Grid} grid
- * @param {Float64Array} values
+ * @param {ArrayLike<number>} values
+ * @param {number} [depth]  how far below the highest cell one may lie
  * @returns {Float64Array}  interleaved points
  */
-export function modes({ bins, points }, values) {
+export function modes({ bins, points }, values, depth = Infinity) {
   /** @type {number[]} */
   const found = [];
+  let top = -Infinity;
   for (let k = 0; k < values.length; k += 1) {
     const [i, j] = [Math.floor(k / bins), k % bins];
-    let highest = true;
+    let highest = Number.isFinite(values[k]);
     for (let a = Math.max(0, i - 1); a <= Math.min(bins - 1, i + 1) && highest; a += 1) {
       for (let b = Math.max(0, j - 1); b <= Math.min(bins - 1, j + 1); b += 1) {
-        if (values[a * bins + b] > values[k]) highest = false;
+        if (values[a * bins + b] >= values[k] && a * bins + b !== k) highest = false;
       }
     }
     if (highest) found.push(k);
+    if (values[k] > top) top = values[k];
   }
-  found.sort((a, b) => values[b] - values[a]);
-  return Float64Array.from(found.flatMap((k) => [points[2 * k], points[2 * k + 1]]));
+  return Float64Array.from(
+    found.filter((k) => values[k] >= top - depth).sort((a, b) => values[b] - values[a])
+      .flatMap((k) => [points[2 * k], points[2 * k + 1]]),
+  );
 }

@@ -1,6 +1,6 @@
-import { contours } from "../core/index.mjs";
+import { contours, modes } from "../core/index.mjs";
 import { INK, RAMPS } from "./colour.mjs";
-import { peaks, quantile } from "./marks.mjs";
+import { quantile } from "./marks.mjs";
 
 /**
  * The picture of one model: a field in colour, and what lies on it.
@@ -172,15 +172,15 @@ function tails(/** @type {CanvasRenderingContext2D} */ context, /** @type {Chain
 }
 
 /** A star of eight points at each mode. */
-function stars(/** @type {CanvasRenderingContext2D} */ context, /** @type {Scene} */ { energy, grid: { bins }, theme }, /** @type {number} */ size) {
-  const found = peaks(energy.map((value) => -value), bins, 3).slice(0, 40);
+function stars(/** @type {CanvasRenderingContext2D} */ context, /** @type {Scene} */ { energy, grid, theme }, /** @type {ReturnType<typeof pen>} */ { X, Y }) {
+  const found = modes(grid, energy.map((value) => -value), 3);
   context.beginPath();
-  for (const { x, y } of found) {
+  for (let n = 0; n < Math.min(40, found.length / 2); n += 1) {
     for (let k = 0; k < 10; k += 1) {
       const angle = (k * Math.PI) / 5 - Math.PI / 2;
       const radius = k % 2 ? 3 : 7.5;
-      const px = x * size + radius * Math.cos(angle);
-      const py = (1 - y) * size + radius * Math.sin(angle);
+      const px = X(found[2 * n]) + radius * Math.cos(angle);
+      const py = Y(found[2 * n + 1]) + radius * Math.sin(angle);
       if (k) context.lineTo(px, py);
       else context.moveTo(px, py);
     }
@@ -270,5 +270,5 @@ export function paintPlane(canvas, scene, size) {
     const count = Math.min(chains.count, few ? 128 : 192);
     triangles(context, chains.points, count, few ? 2.7 : 3.4, theme, brush, size);
   }
-  if (layers.has("modes")) stars(context, scene, size);
+  if (layers.has("modes")) stars(context, scene, brush);
 }
