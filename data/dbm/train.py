@@ -144,7 +144,7 @@ def make_exact() -> None:
             model = DBM(64, n1, max(n2, 1), data=train, sd=0.1, generator=generator)
             if not n2:
                 model.weight2.requires_grad_(False).zero_()
-            climb(model, train, 300, 0.05)
+            climb(model, train, 2500, 0.03)
             row = {"name": name, "seed": seed, **judge(model, train, test)}
             row["parameters"] = model.n_parameters - (0 if n2 else n1 + 1)
             if n2:  # go on by the ordinary rule, from the exact optimum
