@@ -191,6 +191,8 @@ def test_the_schedule_changes_the_run(lab) -> None:
         page.evaluate(
             SET, ["config", EBMLab(config={"a": {"schedule": schedule}}).config]
         )
+        if weights:  # a live change: what was trained before it stays
+            button(page, "Reset").click()
         until(page, 30)
         weights.append(get(page, "weights"))
     assert weights[0] != weights[1]

@@ -44,7 +44,7 @@ function render({ model, el }) {
   const given = readGiven(model);
   const first = address === null ? clampConfig(model.get("config")) : decode(address);
   const eager = Boolean(model.get("playing")) && !calm;
-  let editing = 0;
+  let editing = first.b ? 1 : 0; // B is what is held against A
   let theme = themeOf();
   let said = 0;
   let sent = 0;
@@ -96,7 +96,7 @@ function render({ model, el }) {
   preset.addEventListener("change", () => {
     const found = PRESETS.find(({ id }) => id === preset.value);
     if (!found) return;
-    editing = 0;
+    if (found.config.b) editing = 1;
     configure(found.config);
     session.seek(0);
     if (!calm) toggle(false);
@@ -136,7 +136,7 @@ function render({ model, el }) {
     const next = structuredClone(session.config);
     const other = next.a.method === "exact" ? "shortrun" : "exact";
     next.b = compare.checked ? { ...next.a, method: other } : null;
-    editing = next.b ? 1 : 0;
+    if (next.b) editing = 1;
     configure(next);
   });
   for (const i of [0, 3, 5]) layers.labels[i].dataset.later = "";
@@ -213,7 +213,6 @@ function render({ model, el }) {
     show.show(config.view.show);
     layers.show(config.view.layers);
     compare.checked = Boolean(config.b);
-    if (!config.b) editing = 0;
     settings.show(config, editing);
     const same = PRESETS.find((one) => encode({ ...one.config, view: config.view }) === encode(config));
     preset.value = same?.id ?? "";

@@ -13,7 +13,7 @@ export const HELP = {
   scrub: "Go back to any earlier moment of this run. Training on from there gives the same run again.",
   preset: "A surprise to find within a minute. Choosing one replaces all settings.",
   share: "Copy an address that holds every setting, the seed included.",
-  save: "Save the weights as a safetensors file that ebmlib.checkpoint.load_models reads.",
+  save: "Save the weights of the model whose settings are shown, as a safetensors file that ebmlib.checkpoint.load_models reads.",
   compare: "Train two models side by side on the same data; where their networks are alike, from the same weights.",
   side: "Which of the two models the settings below belong to.",
   kl: "KL(q ‖ p) between the true density q and the model p, in nats, exact on the grid. 0 is perfect.",
