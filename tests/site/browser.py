@@ -41,7 +41,7 @@ PICTURE = """widget => {
 SNAPSHOT = """widget => {
   if (widget.ebmModel.get('playing')) {
     widget.ebmModel.set('playing', false);
-    if (widget.dataset.ebmWidget === 'ebm_lab') widget.ebmModel.set('count', 0);
+    widget.querySelector('[data-reset]')?.click();
   }
   const names = Object.keys(JSON.parse(
     widget.querySelector('script[type="application/json"]').textContent));

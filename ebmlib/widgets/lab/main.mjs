@@ -87,6 +87,7 @@ function render({ model, el }) {
   once.dataset.once = "";
   const slow = button("slow", "Slow", HELP.slow, () => toggle(true));
   const reset = button("reset", "Reset", HELP.reset, () => session.reset());
+  reset.dataset.reset = "";
   const speed = controlFor(VIEW.speed, (value) => look("speed", value));
   const counter = make("output", { className: "lab-counter" });
   const preset = make("select", {}, [
