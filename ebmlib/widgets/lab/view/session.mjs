@@ -14,7 +14,7 @@ import { clampConfig, createLab } from "../core/index.mjs";
 /** A frame's work: training and drawing together. */
 const SLICE = 11;
 /** Milliseconds between two pictures while it trains. */
-const BETWEEN = 40;
+const BETWEEN = 30;
 /** The order of the events of a step, so that two sides can wait for each other. */
 const ORDER = ["update", "chains", "push", "pull"];
 /** What makes another network. @type {(keyof import("../core/types.mjs").Side)[]} */
