@@ -61,7 +61,7 @@ function bench(model, spec) {
 /** The pad: a button with a canvas, that draws under pointers and arrow keys. */
 function drawingPad(model, lab, paint) {
   const canvas = make("canvas");
-  const root = make("button", { type: "button", className: "ebm-handle ebm-pad" }, [canvas]);
+  const root = make("button", { type: "button", className: "ebm-pad" }, [canvas]);
   let last = null;
   const cell = (event) => {
     const box = canvas.getBoundingClientRect();
