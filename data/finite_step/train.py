@@ -4,8 +4,8 @@
 
 writes, for each part, the setting, seconds and measurements of each network
 (``PART.json``) and, but for ``both``, the networks (``PART.safetensors``) beside this
-file.  All parts take about ten minutes on one core that nothing else uses; seconds are
-processor seconds of one core.
+file.  All parts take about twenty minutes on a core that nothing else uses; seconds
+are processor seconds of one core.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ BOX = (-1.0, 1.0)
 SEEDS = range(3)
 STEPS = [15, 25, 50, 100]
 N_UPDATES, N_CHAINS, N_JUDGED = 500, 300, 4000
+# what the samples of the first sections need to look right
+N_PATIENT = 500  # chains
+LONG = {"n_updates": 3000, "lr": 0.03, "batch_size": 1000}
 N_COMPARED, N_COMPARED_UPDATES = 200, 150  # chains and updates of the last comparison
 
 
@@ -134,8 +137,8 @@ def make_star() -> None:
     star = distributions.get("star")
     truth, models, rows = GridDensity(star, Grid(bins=400)), {}, []
     for seed, n_steps in itertools.product(SEEDS, STEPS):
-        phase = ShortRunNegatives(langevin(0.004), n_steps, box(2), n_chains=N_CHAINS)
-        model, result, _ = train(star, phase, seed)
+        phase = ShortRunNegatives(langevin(0.004), n_steps, box(2), n_chains=N_PATIENT)
+        model, result, _ = train(star, phase, seed, **LONG)
         models[f"{n_steps}/{seed}"] = model
         row = {"n_steps": n_steps, "seed": seed, "seconds": result["seconds"]}
         row |= {"kl": exact_kl(model, truth), "range": height(model)}
@@ -162,8 +165,8 @@ def make_clusters() -> None:
             options = {"batch_size": None, "data_term": "cells", "n_updates": 1000}
         else:
             kernel = langevin(0.006)
-            phase = ShortRunNegatives(kernel, n_steps, box(2), n_chains=N_CHAINS)
-            options = {}
+            phase = ShortRunNegatives(kernel, n_steps, box(2), n_chains=N_PATIENT)
+            options = LONG
         model, result, _ = train(clusters, phase, seed, **options)
         models[f"{n_steps or 'grid'}/{seed}"] = model
         row = {"n_steps": n_steps, "seed": seed, "seconds": result["seconds"]}
