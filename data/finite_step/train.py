@@ -242,6 +242,7 @@ METHODS: dict[str, tuple[Callable[[], NegativePhase], dict[str, Any], int | None
         None,
     ),
     "short": (lambda: short(langevin(0.004), 100), {}, 100),
+    "short, 400 steps": (lambda: short(langevin(0.004), 400), {}, 400),
     "short, energy penalty": (
         lambda: short(langevin(0.004), 100),
         {"penalty": energy_penalty},
