@@ -142,7 +142,9 @@ def widget_pages(site: Path) -> list[str]:
 def page_faults(chrome, url: str, width: int) -> list[str]:
     """Load a page, wait for its mathematics, and return every fault found on it."""
     with bw.visit(chrome, url, width=width) as (page, faults):
-        page.wait_for_load_state("networkidle", timeout=60_000)
+        # the browser does not always call a page with many modules idle
+        page.wait_for_load_state("load")
+        page.wait_for_timeout(500)
         if page.query_selector(".math"):
             page.wait_for_selector("mjx-container", state="attached")
         if page.query_selector("mjx-merror"):
