@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 from torch.distributions import Independent, Normal
 
+from ebmlib._files import open_tensors, save_tensors
 from ebmlib.energy import TiltedEnergy, gaussian, mlp
 from ebmlib.energy._models import ACTIVATIONS
 
@@ -42,20 +40,11 @@ def save_models(
         raise ValueError("models must hold at least one model, got none")
     specs = {name: _describe(name, model) for name, model in models.items()}
     tensors = {
-        f"{name}/{key}": value.detach().cpu().contiguous().clone()
+        f"{name}/{key}": value
         for name, model in models.items()
         for key, value in model.network.state_dict().items()
     }
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to")
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, draft, metadata={"models": json.dumps(specs)})
-        os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    save_tensors(path, tensors, models=specs)
 
 
 def load_models(path: str | os.PathLike[str]) -> dict[str, TiltedEnergy]:
@@ -73,16 +62,11 @@ def load_models(path: str | os.PathLike[str]) -> dict[str, TiltedEnergy]:
     ValueError
         If the file was not written by :func:`save_models`.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            specs = json.loads((file.metadata() or {}).get("models", "{}"))
-            if not specs:
-                raise ValueError(f"{path} does not say how to rebuild its models")
-            return {name: _rebuild(file, spec) for name, spec in specs.items()}
-    except SafetensorError as error:
-        raise ValueError(f"{path} was not written by save_models: {error}") from error
+    with open_tensors(path, "save_models") as file:
+        specs = json.loads((file.metadata() or {}).get("models", "{}"))
+        if not specs:
+            raise ValueError(f"{path} does not say how to rebuild its models")
+        return {name: _rebuild(file, spec) for name, spec in specs.items()}
 
 
 def _rebuild(file: Any, spec: Mapping[str, Any]) -> TiltedEnergy:

@@ -15,8 +15,6 @@ All images are thresholded at one half; the machines see the training images (8 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +26,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ebmlib import images
+from ebmlib._files import write_json
 from ebmlib.dbm import DBM, fit, load_dbms, pretrain, save_dbms
 from ebmlib.dbm._layers import log_odds
 from ebmlib.rbm import BernoulliRBM, load_rbms, save_rbms
@@ -251,21 +250,8 @@ def weigh(model: DBM, test: Tensor, base: Tensor) -> dict[str, float]:
 
 def write(name: str, rows: list[dict[str, Any]]) -> None:
     """Write rows as JSON, one a line, floats with six digits, whole or not at all."""
-
-    def tidy(value: Any) -> Any:
-        if isinstance(value, float):
-            return float(np.format_float_positional(value, 6, fractional=False))
-        if isinstance(value, list):
-            return [tidy(v) for v in value]
-        if isinstance(value, dict):
-            return {k: tidy(v) for k, v in value.items()}
-        return value
-
-    lines = [json.dumps(tidy(row)) for row in rows]
     path = HERE / f"{name}.json"
-    draft = path.with_suffix(".tmp")
-    draft.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-    os.replace(draft, path)
+    write_json(path, rows)
     print(f"wrote {path.name}: {len(rows)} rows")
 
 

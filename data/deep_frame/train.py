@@ -10,8 +10,6 @@ take about twenty minutes on two cores.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import torch
 from scipy import ndimage
 
 from ebmlib import distributions
+from ebmlib._files import write_json
 from ebmlib.checkpoint import save_models
 from ebmlib.energy import TiltedEnergy, gaussian, mlp
 from ebmlib.fit import fit, fit_coarse_to_fine
@@ -223,19 +222,8 @@ def make_samples(n_jobs: int) -> None:
 
 def write(name: str, rows: list[dict[str, Any]]) -> None:
     """Write rows as JSON, one a line, floats with six digits, whole or not at all."""
-
-    def tidy(value: Any) -> Any:
-        if isinstance(value, float):
-            return float(np.format_float_positional(value, 6, fractional=False))
-        if isinstance(value, list):
-            return [tidy(v) for v in value]
-        return value
-
-    lines = [json.dumps({k: tidy(v) for k, v in row.items()}) for row in rows]
     path = HERE / f"{name}.json"
-    draft = path.with_suffix(".tmp")
-    draft.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-    os.replace(draft, path)
+    write_json(path, rows)
     print(f"wrote {path.name}: {len(rows)} rows")
 
 

@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Independent, Uniform
 
 from ebmlib import distributions
+from ebmlib._files import write_json
 from ebmlib.checkpoint import save_models
 from ebmlib.distributions import GaussianMixture
 from ebmlib.energy import EnergyModel, TiltedEnergy, mlp
@@ -354,19 +352,8 @@ def make_regimes() -> None:
 
 def write(name: str, rows: list[dict[str, Any]]) -> None:
     """Write rows as JSON, one a line, floats with six digits, whole or not at all."""
-
-    def tidy(value: Any) -> Any:
-        if isinstance(value, float):
-            return float(np.format_float_positional(value, 6, fractional=False))
-        if isinstance(value, list):
-            return [tidy(v) for v in value]
-        return value
-
-    lines = [json.dumps({k: tidy(v) for k, v in row.items()}) for row in rows]
     path = HERE / f"{name}.json"
-    draft = path.with_suffix(".tmp")
-    draft.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-    os.replace(draft, path)
+    write_json(path, rows)
     print(f"wrote {path.name}: {len(rows)} rows")
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from ebmlib import images
+from ebmlib._files import write_json
 from ebmlib.rbm import BernoulliRBM, load_rbms
 
 HERE = Path(__file__).parent
@@ -238,32 +238,14 @@ def main() -> None:
         for part, measure in parts.items():
             if name not in study.setdefault(part, {}):
                 study[part][name] = measure(models[name])
-                write(path, study)
+                write_json(path, study)
                 print(part, name, flush=True)
     large = HERE / "mnist500.safetensors"
     chosen = {name: models[name] for name in STUDIED}
     if large.is_file():
         chosen |= {"mnist500": load_rbms(large)["mnist500"].float()}
     study["features"] = features(chosen)
-    write(path, study)
-
-
-def write(path: Path, study: dict[str, Any]) -> None:
-    """Write the study, floats with six digits, whole or not at all."""
-
-    def tidy(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: tidy(one) for key, one in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [tidy(one) for one in value]
-        if isinstance(value, (float, np.floating)):
-            return float(f"{value:.6g}")
-        return value
-
-    lines = [f"{json.dumps(k)}: {json.dumps(tidy(v))}" for k, v in study.items()]
-    draft = path.with_suffix(".tmp")
-    draft.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    os.replace(draft, path)
+    write_json(path, study)
 
 
 if __name__ == "__main__":

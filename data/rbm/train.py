@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import time
 from functools import cache
 from pathlib import Path
@@ -29,6 +28,7 @@ import torch
 from torch import Tensor
 
 from ebmlib import images
+from ebmlib._files import write_json
 from ebmlib.rbm import BernoulliRBM, load_rbms, save_rbms
 
 HERE = Path(__file__).parent
@@ -314,19 +314,8 @@ def read(name: str) -> list[dict[str, Any]]:
 
 def write(name: str, rows: list[dict[str, Any]]) -> None:
     """Write rows as JSON, one a line, floats with six digits, whole or not at all."""
-
-    def tidy(value: Any) -> Any:
-        if isinstance(value, list):
-            return [tidy(v) for v in value]
-        if isinstance(value, float):
-            return float(np.format_float_positional(value, 6, fractional=False))
-        return value
-
-    lines = [json.dumps({k: tidy(v) for k, v in row.items()}) for row in rows]
     path = HERE / f"{name}.json"
-    draft = path.with_suffix(".tmp")
-    draft.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-    os.replace(draft, path)
+    write_json(path, rows)
 
 
 PARTS = {

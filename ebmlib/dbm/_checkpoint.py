@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
+from ebmlib._files import open_tensors, save_tensors
 from ebmlib.dbm._model import DBM
 
 
@@ -40,16 +38,8 @@ def save_dbms(path: str | os.PathLike[str], models: Mapping[str, DBM]) -> None:
                 f"{name!r}: {type(model).__name__}"
             )
         for key, value in model.state_dict().items():
-            tensors[f"{name}/{key}"] = value.cpu().contiguous().clone()
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to")
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+            tensors[f"{name}/{key}"] = value
+    save_tensors(path, tensors)
 
 
 def load_dbms(path: str | os.PathLike[str]) -> dict[str, DBM]:
@@ -62,17 +52,16 @@ def load_dbms(path: str | os.PathLike[str]) -> dict[str, DBM]:
     ValueError
         If the file was not written by :func:`save_dbms`.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+    with open_tensors(path, "save_dbms") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     try:
-        tensors = load_file(path)
         states: dict[str, dict[str, torch.Tensor]] = {}
         for key, value in tensors.items():
             name, parameter = key.split("/")
             wide = torch.promote_types(value.dtype, torch.float32)
             states.setdefault(name, {})[parameter] = value.to(wide)
         return {name: _rebuild(states[name]) for name in sorted(states)}
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+    except (ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path} was not written by save_dbms: {error}") from error
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from ebmlib._files import open_tensors, save_tensors
 from ebmlib.rbm._kinds import BernoulliRBM, GaussianRBM
 
 KINDS = {"BernoulliRBM": BernoulliRBM, "GaussianRBM": GaussianRBM}
@@ -50,20 +48,11 @@ def save_rbms(
         if kind not in KINDS:
             raise TypeError(f"model {name!r} must be one of {list(KINDS)}, got {kind}")
     tensors = {
-        f"{name}/{key}": value.detach().to("cpu", dtype).contiguous().clone()
+        f"{name}/{key}": value.to(dtype=dtype)
         for name, model in models.items()
         for key, value in model.state_dict().items()
     }
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to")
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, draft, metadata={"rbms": json.dumps(kinds)})
-        os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    save_tensors(path, tensors, rbms=kinds)
 
 
 def load_rbms(
@@ -89,16 +78,11 @@ def load_rbms(
     ValueError
         If the file was not written by :func:`save_rbms`.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            kinds = json.loads((file.metadata() or {}).get("rbms", "{}"))
-            if not kinds:
-                raise ValueError(f"{path} does not say how to rebuild its machines")
-            return {name: _rebuild(file, name, k, dtype) for name, k in kinds.items()}
-    except SafetensorError as error:
-        raise ValueError(f"{path} was not written by save_rbms: {error}") from error
+    with open_tensors(path, "save_rbms") as file:
+        kinds = json.loads((file.metadata() or {}).get("rbms", "{}"))
+        if not kinds:
+            raise ValueError(f"{path} does not say how to rebuild its machines")
+        return {name: _rebuild(file, name, k, dtype) for name, k in kinds.items()}
 
 
 def _rebuild(file: Any, name: str, kind: str, dtype: torch.dtype) -> Any:

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.distributions import Independent, Laplace
 
-import ebmlib.checkpoint
+import ebmlib._files
 from ebmlib.checkpoint import architecture, load_models, prior_sd, save_models
 from ebmlib.energy import TiltedEnergy, gaussian, mlp
 
@@ -56,7 +56,7 @@ def test_a_failing_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, 
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    owner = ebmlib.checkpoint if place == "save_file" else ebmlib.checkpoint.os
+    owner = ebmlib._files if place == "save_file" else ebmlib._files.os
     monkeypatch.setattr(owner, place, fail)
     with pytest.raises(OSError, match="disk full"):
         save_models(path, {"other": model(seed=7)})
