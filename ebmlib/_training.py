@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ebmlib.energy import EnergyModel
 from ebmlib.negatives import Negatives
 
 if TYPE_CHECKING:
     from ebmlib.fit import History
+    from ebmlib.gan import GANHistory
 
 Callback = Callable[[EnergyModel, int], Any]
 Penalty = Callable[[EnergyModel, Tensor, Negatives], Tensor]
 
 
 def recorder(
-    model: EnergyModel,
-    callbacks: Mapping[str, Callback] | None,
+    models: tuple[nn.Module, ...],
+    callbacks: Mapping[str, Callable[..., Any]] | None,
     every: int,
-    history: History,
+    history: History | GANHistory,
 ) -> Callable[..., None]:
     """A function that runs the callbacks in turn; one that raises leaves no gap."""
     callbacks = {} if callbacks is None else callbacks
@@ -38,7 +39,7 @@ def recorder(
 
     def record(step: int, *, last: bool) -> None:
         if callbacks and (step % every == 0 or last):
-            values = {name: call(model, step) for name, call in callbacks.items()}
+            values = {name: call(*models, step) for name, call in callbacks.items()}
             history.recorded_steps.append(step)
             for name, value in values.items():
                 history.records.setdefault(name, []).append(value)

@@ -217,7 +217,7 @@ def fit(
         optimizer.load_state_dict(history.optimizer_state)
         optimizer.param_groups[0]["betas"] = betas
     guard = _Guard(parameters, history)
-    record = recorder(model, callbacks, record_every, history)
+    record = recorder((model,), callbacks, record_every, history)
     keep_freed_memory()
     if start == 0:
         record(0, last=False)

@@ -123,7 +123,7 @@ def fit(
     check_positive("weight_decay", weight_decay, allow_zero=True)
     check_int("record_every", record_every, 1)
     history = DBMHistory()
-    record = recorder(model, callbacks, record_every, history)
+    record = recorder((model,), callbacks, record_every, history)
     record(0, last=False)
     data = data.to(model.visible_bias)
     chains = model.random_states(n_chains, generator=generator)

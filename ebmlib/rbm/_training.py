@@ -185,7 +185,7 @@ def fit(
         history.chains = make_chains(
             model, method, count, n_steps, temperatures, generator
         )
-    record = recorder(model, callbacks, record_every, history)
+    record = recorder((model,), callbacks, record_every, history)
     step = _Updates(model, momentum, weight_decay, centred, history.velocity)
     first, last = history.n_epochs, history.n_epochs + n_epochs
     end = last if horizon is None else horizon

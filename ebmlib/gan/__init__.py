@@ -1,0 +1,26 @@
+"""Generators and critics: generative adversarial networks, with every loss in one loop.
+
+The network that makes samples is the *base* here, as in generalised energy-based
+models: the name ``generator`` is everywhere that of the random number generator.
+"""
+
+from ebmlib.gan._losses import (
+    Objective,
+    critic_gradients,
+    critic_values,
+    gradient_penalty,
+    objective,
+)
+from ebmlib.gan._networks import Generator
+from ebmlib.gan._train import GANHistory, train_gan
+
+__all__ = [
+    "GANHistory",
+    "Generator",
+    "Objective",
+    "critic_gradients",
+    "critic_values",
+    "gradient_penalty",
+    "objective",
+    "train_gan",
+]
