@@ -1,4 +1,4 @@
-"""States of the three layers, the mean field's result, and coin flips."""
+"""States of the three layers, the mean field's result, and log-odds."""
 
 from __future__ import annotations
 
@@ -45,12 +45,6 @@ class MeanField(NamedTuple):
     hidden2: Tensor
     n_steps: int
     change: float
-
-
-def flip(prob: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Zeros and ones with the given probabilities of a one."""
-    draw = torch.rand(prob.shape, dtype=prob.dtype, generator=generator)
-    return (draw.to(prob.device) < prob).to(prob)
 
 
 def log_odds(data: Tensor, width: int | None = None) -> Tensor:

@@ -17,7 +17,8 @@ from ebmlib._checks import (
     check_positive,
 )
 from ebmlib.dbm import _annealing, _exact
-from ebmlib.dbm._layers import LAYERS, Layers, MeanField, flip, log_odds
+from ebmlib.dbm._layers import LAYERS, Layers, MeanField, log_odds
+from ebmlib.rbm._chains import coin
 from ebmlib.samplers import AnnealedEstimate
 
 
@@ -149,11 +150,11 @@ class DBM(nn.Module):
         visible, hidden1, hidden2 = states
         for _ in range(n_steps):
             if "hidden1" not in clamp:
-                hidden1 = flip(self.hidden1_mean(visible, hidden2), generator)
+                hidden1 = coin(self.hidden1_mean(visible, hidden2), generator)
             if "visible" not in clamp:
-                visible = flip(self.visible_mean(hidden1), generator)
+                visible = coin(self.visible_mean(hidden1), generator)
             if "hidden2" not in clamp:
-                hidden2 = flip(self.hidden2_mean(hidden1), generator)
+                hidden2 = coin(self.hidden2_mean(hidden1), generator)
         return Layers(visible, hidden1, hidden2)
 
     @torch.no_grad()
@@ -372,8 +373,8 @@ class DBM(nn.Module):
         check_generator(generator)
         with torch.no_grad():
             hidden1 = _exact.sample_hidden1(self, n, generator).to(self.visible_bias)
-            visible = flip(self.visible_mean(hidden1), generator)
-            return Layers(visible, hidden1, flip(self.hidden2_mean(hidden1), generator))
+            visible = coin(self.visible_mean(hidden1), generator)
+            return Layers(visible, hidden1, coin(self.hidden2_mean(hidden1), generator))
 
     def _check(self, states: Layers) -> None:
         for name, rows, size in zip(LAYERS, states, self.sizes, strict=True):

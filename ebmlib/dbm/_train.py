@@ -20,8 +20,9 @@ from ebmlib._checks import (
 )
 from ebmlib._progress import wants_bar
 from ebmlib._training import recorder
-from ebmlib.dbm._layers import Layers, flip, log_odds
+from ebmlib.dbm._layers import Layers, log_odds
 from ebmlib.dbm._model import DBM
+from ebmlib.rbm._chains import coin
 
 _OFFSET_RATE = 0.05  # of the running means that centre the units
 _SCHEDULES = ("constant", "linear")
@@ -191,7 +192,7 @@ def pretrain(
     with torch.no_grad():
         first = Twins(model.weight1.T, model.visible_bias, model.hidden1_bias)
         first.fit(data.to(model.weight1), "outer", *run)
-        hidden1 = flip(first.centre_mean(data.to(model.weight1), data), generator)
+        hidden1 = coin(first.centre_mean(data.to(model.weight1), data), generator)
         bias = log_odds(hidden1)
         second = Twins(model.weight2, model.hidden2_bias, bias)
         second.fit(hidden1, "centre", *run)
@@ -227,7 +228,7 @@ class Twins:
     ) -> None:
         """Persistent contrastive divergence; data on both outer copies, or centre."""
         n_outer, n_centre = self.weight.shape
-        chain = flip(data.new_full((batch_size, n_centre), 0.5), generator)
+        chain = coin(data.new_full((batch_size, n_centre), 0.5), generator)
         offset_outer, offset_centre = (
             (data.mean(0), data.new_full((n_centre,), 0.5))
             if given == "outer"
@@ -243,8 +244,8 @@ class Twins:
                     outer, centre = self.outer_mean(batch), batch
                     offset_outer.lerp_(outer.mean(0), _OFFSET_RATE)
                 mean = self.outer_mean(chain)
-                pair = flip(mean, generator), flip(mean, generator)
-                chain = flip(self.centre_mean(*pair), generator)
+                pair = coin(mean, generator), coin(mean, generator)
+                chain = coin(self.centre_mean(*pair), generator)
                 model_outer = self.outer_mean(chain)
                 rate = lr * (1 - (epoch + i / n_batches) / n_epochs)
                 up = (outer - offset_outer).T @ (centre - offset_centre) / len(batch)

@@ -127,7 +127,8 @@ def exact_gains(
     target : Tensor, shape (m,)
     prob : Tensor, shape (n,)
     tolerance : float
-        Of the gains, in nats.
+        Newton's method stops where its next step promises less than this, in nats; a
+        supremum at an infinite ``c`` can be short by a few times as much.
 
     Returns
     -------
