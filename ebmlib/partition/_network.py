@@ -33,7 +33,9 @@ def affine_maps(
     return gradients, offsets
 
 
-def read_network(network: nn.Sequential) -> tuple[list[Layer], list[float]]:
+def read_network(
+    network: nn.Sequential, n_outputs: int = 1
+) -> tuple[list[Layer], list[float]]:
     """Weights and biases in float64, and the activations' slopes below zero."""
     if not isinstance(network, nn.Sequential):
         hint = "; pass model.network" if hasattr(network, "network") else ""
@@ -54,9 +56,12 @@ def read_network(network: nn.Sequential) -> tuple[list[Layer], list[float]]:
             "network must be affine layers (nn.Linear) and activations in turn, "
             f"affine at both ends, got {network}"
         )
-    if linears[0].in_features != 2 or linears[-1].out_features != 1:
+    if linears[0].in_features != 2 or linears[-1].out_features != n_outputs:
+        target = "numbers, 2 inputs and 1 output"
+        if n_outputs != 1:
+            target = f"points, 2 inputs and {n_outputs} outputs"
         raise ValueError(
-            "network must map the plane to numbers, 2 inputs and 1 output, got "
+            f"network must map the plane to {target}, got "
             f"{linears[0].in_features} and {linears[-1].out_features}"
         )
     for name, parameter in network.named_parameters():
