@@ -1,4 +1,4 @@
-import { assign, make } from "./common.mjs";
+import { assign, dragHandle } from "./common.mjs";
 
 /**
  * A point of the square that the reader moves: drag, tap or arrow keys.
@@ -14,30 +14,16 @@ export function probeHandle(model, square, [low, high], name = "Probe") {
     const rounded = [x, y].map((value) => Number(inside(value).toFixed(4)));
     assign(model, "probe", rounded);
   };
-  const at = (event) => {
-    const frame = square.getBoundingClientRect();
-    set(
-      low + ((event.clientX - frame.left) / frame.width) * (high - low),
-      high - ((event.clientY - frame.top) / frame.height) * (high - low),
-    );
-  };
-  const handle = make("button", { type: "button", className: "ebm-handle" });
-  handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
-  handle.addEventListener("pointermove", (event) => {
-    if (handle.hasPointerCapture(event.pointerId)) at(event);
-  });
-  square.addEventListener("click", (event) => {
-    if (!handle.contains(event.target)) at(event);
-  });
-  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
-  handle.addEventListener("keydown", (event) => {
-    if (!(event.key in steps)) return;
-    const size = ((high - low) / 200) * (event.shiftKey ? 10 : 1);
-    const now = model.get("probe");
-    set(...now.map((value, i) => value + steps[event.key][i] * size));
-    event.preventDefault();
-  });
-  square.append(handle);
+  const side = high - low;
+  const handle = dragHandle(
+    square,
+    (across, up) => set(low + across * side, low + up * side),
+    (dx, dy, fast) => {
+      const [x, y] = model.get("probe");
+      const size = (side / 200) * (fast ? 10 : 1);
+      set(x + dx * size, y + dy * size);
+    },
+  );
   return {
     set,
     show() {

@@ -1,4 +1,4 @@
-import { assign, format, make } from "./common.mjs";
+import { assign, dragHandle, format, make } from "./common.mjs";
 import { projector } from "./density_view.mjs";
 import { filterDirection, filterLine, poolFilter } from "./pursuit_math.mjs";
 
@@ -177,30 +177,18 @@ export function poolHandle(model, square, pool) {
     const row = Math.min(rows - 1, Math.max(0, j));
     assign(model, "candidate", ((i + turns) % turns) * rows + row);
   };
-  const at = (event) => {
-    const frame = square.getBoundingClientRect();
-    const across = Math.floor(((event.clientX - frame.left) / frame.width) * turns);
-    const up = Math.floor(((frame.bottom - event.clientY) / frame.height) * rows);
-    set(Math.min(turns - 1, Math.max(0, across)), up);
-  };
-  const handle = make("button", { type: "button", className: "ebm-handle" });
-  handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
-  handle.addEventListener("pointermove", (event) => {
-    if (handle.hasPointerCapture(event.pointerId)) at(event);
-  });
-  square.addEventListener("click", (event) => {
-    if (!handle.contains(event.target)) at(event);
-  });
-  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
-  handle.addEventListener("keydown", (event) => {
-    if (!(event.key in steps)) return;
-    const size = event.shiftKey ? 5 : 1;
-    const now = model.get("candidate");
-    const [di, dj] = steps[event.key];
-    set(Math.floor(now / rows) + di * size, (now % rows) + dj * size);
-    event.preventDefault();
-  });
-  square.append(handle);
+  const handle = dragHandle(
+    square,
+    (across, up) => {
+      const turn = Math.floor(across * turns);
+      set(Math.min(turns - 1, Math.max(0, turn)), Math.floor(up * rows));
+    },
+    (di, dj, fast) => {
+      const now = model.get("candidate");
+      const size = fast ? 5 : 1;
+      set(Math.floor(now / rows) + di * size, (now % rows) + dj * size);
+    },
+  );
   return {
     set,
     show() {
