@@ -96,10 +96,7 @@ def calibrate(
         If a logit is not finite.
     """
     check_choice("method", method, METHODS)
-    real, fake = (
-        _logits("real_logits", real_logits),
-        _logits("fake_logits", fake_logits),
-    )
+    real, fake = _classes(real_logits, fake_logits)
     d = torch.cat([real, fake])
     label = torch.cat([torch.ones_like(real), torch.zeros_like(fake)])
     weight = torch.where(label == 1, 0.5 / len(real), 0.5 / len(fake)) * len(d)
@@ -139,10 +136,7 @@ def calibration_z(real_logits: Tensor, fake_logits: Tensor) -> float:
     FloatingPointError
         If a logit is not finite, or the discriminator is certain everywhere.
     """
-    real, fake = (
-        _logits("real_logits", real_logits),
-        _logits("fake_logits", fake_logits),
-    )
+    real, fake = _classes(real_logits, fake_logits)
     d = torch.cat([real, fake]) + math.log(len(real) / len(fake))
     D = torch.sigmoid(d)
     z = (len(real) - D.sum()) / (D * torch.sigmoid(-d)).sum().sqrt()

@@ -116,7 +116,15 @@ def plan(
     )
 
 
-def wasserstein(x: Tensor, y: Tensor, p: int = 1, **options: Any) -> float:
+def wasserstein(
+    x: Tensor,
+    y: Tensor,
+    p: int = 1,
+    *,
+    x_weights: Tensor | None = None,
+    y_weights: Tensor | None = None,
+    max_steps: int = 100_000,
+) -> float:
     """Exact Wasserstein distance of order 1 or 2 between weighted points.
 
     ``(min over couplings of the mean of |x - y|**p) ** (1 / p)``, in the units of x
@@ -127,17 +135,24 @@ def wasserstein(x: Tensor, y: Tensor, p: int = 1, **options: Any) -> float:
     ----------
     x, y : Tensor, shapes (n, d) and (m, d)
     p : {1, 2}
-    **options
-        ``x_weights``, ``y_weights`` and ``max_steps`` of :func:`plan`; its errors.
+    x_weights, y_weights, max_steps
+        As for :func:`plan`, whose errors it raises.
     """
     if isinstance(p, bool) or p not in (1, 2):
         raise ValueError(f"p must be 1 or 2, got {p!r}")
     check_pair(x, y)
     if x.shape[1] > 1:
-        cost = ("euclidean", "squared")[p - 1]
-        return plan(x, y, cost=cost, **options).cost ** (1 / p)
-    a = _weights("x_weights", options.get("x_weights"), len(x))
-    b = _weights("y_weights", options.get("y_weights"), len(y))
+        best = plan(
+            x,
+            y,
+            x_weights=x_weights,
+            y_weights=y_weights,
+            cost=("euclidean", "squared")[p - 1],
+            max_steps=max_steps,
+        )
+        return best.cost ** (1 / p)
+    a = _weights("x_weights", x_weights, len(x))
+    b = _weights("y_weights", y_weights, len(y))
     u, v = to_numpy(x)[:, 0], to_numpy(y)[:, 0]
     return float(ot.wasserstein_1d(u, v, a, b, p)) ** (1 / p)
 
