@@ -4,6 +4,7 @@ The network that makes samples is the *base* here, as in generalised energy-base
 models: the name ``generator`` is everywhere that of the random number generator.
 """
 
+from ebmlib.gan._images import dcgan_critic, dcgan_generator, load_dcgan, save_dcgan
 from ebmlib.gan._losses import (
     Objective,
     critic_gradients,
@@ -20,7 +21,11 @@ __all__ = [
     "Objective",
     "critic_gradients",
     "critic_values",
+    "dcgan_critic",
+    "dcgan_generator",
     "gradient_penalty",
+    "load_dcgan",
     "objective",
+    "save_dcgan",
     "train_gan",
 ]
