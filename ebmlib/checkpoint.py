@@ -1,4 +1,4 @@
-"""Trained energies on disk: safetensors files that say how to rebuild the network."""
+"""Trained networks on disk: safetensors files that say how to rebuild them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from ebmlib._files import open_tensors, save_tensors
@@ -38,13 +38,12 @@ def save_models(
     """
     if not models:
         raise ValueError("models must hold at least one model, got none")
-    specs = {name: _describe(name, model) for name, model in models.items()}
-    tensors = {
-        f"{name}/{key}": value
+    specs = {
+        name: {**_describe(name, model.network), "prior_sd": prior_sd(model)}
         for name, model in models.items()
-        for key, value in model.network.state_dict().items()
     }
-    save_tensors(path, tensors, models=specs)
+    networks = {name: model.network for name, model in models.items()}
+    save_tensors(path, _tensors(networks), models=specs)
 
 
 def load_models(path: str | os.PathLike[str]) -> dict[str, TiltedEnergy]:
@@ -63,36 +62,92 @@ def load_models(path: str | os.PathLike[str]) -> dict[str, TiltedEnergy]:
         If the file was not written by :func:`save_models`.
     """
     with open_tensors(path, "save_models") as file:
-        specs = json.loads((file.metadata() or {}).get("models", "{}"))
-        if not specs:
-            raise ValueError(f"{path} does not say how to rebuild its models")
+        specs = _specs(path, file, "models")
+        return {name: _with_prior(file, spec) for name, spec in specs.items()}
+
+
+def save_networks(
+    path: str | os.PathLike[str], networks: Mapping[str, nn.Sequential]
+) -> None:
+    """Write networks to one file, whole or not at all: generators and critics, say.
+
+    Parameters
+    ----------
+    path : path
+        Ends in ``.safetensors`` by convention.
+    networks : mapping of str to nn.Sequential
+        Made by :func:`ebmlib.energy.mlp`, with any number of outputs.
+
+    Raises
+    ------
+    ValueError
+        If a network is of another kind, or there is none.
+    FileNotFoundError
+        If there is no such folder.
+    """
+    if not networks:
+        raise ValueError("networks must hold at least one network, got none")
+    specs = {name: _describe(name, network) for name, network in networks.items()}
+    save_tensors(path, _tensors(networks), networks=specs)
+
+
+def load_networks(path: str | os.PathLike[str]) -> dict[str, nn.Sequential]:
+    """Read the networks that :func:`save_networks` wrote.
+
+    Returns
+    -------
+    dict of str to nn.Sequential
+        In the order in which they were saved.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file was not written by :func:`save_networks`.
+    """
+    with open_tensors(path, "save_networks") as file:
+        specs = _specs(path, file, "networks")
         return {name: _rebuild(file, spec) for name, spec in specs.items()}
 
 
-def _rebuild(file: Any, spec: Mapping[str, Any]) -> TiltedEnergy:
-    widths = spec["widths"]
-    # its initial weights are overwritten: they must not cost the global generator
-    network = mlp(widths, spec["activation"], generator=torch.Generator())
-    state = {
-        key: file.get_tensor(f"{spec['name']}/{key}") for key in network.state_dict()
+def _tensors(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": value
+        for name, network in networks.items()
+        for key, value in network.state_dict().items()
     }
-    dtype = next(iter(state.values())).dtype
-    network.to(dtype).load_state_dict(state)
-    sd = spec["prior_sd"]
+
+
+def _specs(path: str | os.PathLike[str], file: Any, kind: str) -> dict[str, Any]:
+    specs = json.loads((file.metadata() or {}).get(kind, "{}"))
+    if not specs:
+        raise ValueError(f"{path} does not say how to rebuild its {kind}")
+    return specs
+
+
+def _with_prior(file: Any, spec: Mapping[str, Any]) -> TiltedEnergy:
+    network, sd = _rebuild(file, spec), spec["prior_sd"]
     # a prior rounded more coarsely than the weights would show in the energies
-    prior = None if sd is None else gaussian(widths[0], sd=sd, dtype=dtype)
+    dtype = network[0].weight.dtype
+    prior = None if sd is None else gaussian(spec["widths"][0], sd=sd, dtype=dtype)
     return TiltedEnergy(network, prior)
 
 
-def _describe(name: str, model: TiltedEnergy) -> dict[str, object]:
-    """What :func:`load_models` needs beside the weights."""
-    widths, activation = architecture(model.network)
-    return {
-        "name": name,
-        "widths": widths,
-        "activation": activation,
-        "prior_sd": prior_sd(model),
+def _rebuild(file: Any, spec: Mapping[str, Any]) -> nn.Sequential:
+    # its initial weights are overwritten: they must not cost the global generator
+    network = mlp(spec["widths"], spec["activation"], generator=torch.Generator())
+    state = {
+        key: file.get_tensor(f"{spec['name']}/{key}") for key in network.state_dict()
     }
+    network.to(next(iter(state.values())).dtype).load_state_dict(state)
+    return network
+
+
+def _describe(name: str, network: nn.Module) -> dict[str, object]:
+    """What is needed beside the weights."""
+    widths, activation = architecture(network)
+    return {"name": name, "widths": widths, "activation": activation}
 
 
 def architecture(network: nn.Module) -> tuple[list[int], str]:

@@ -9,7 +9,14 @@ from torch import nn
 from torch.distributions import Independent, Laplace
 
 import ebmlib._files
-from ebmlib.checkpoint import architecture, load_models, prior_sd, save_models
+from ebmlib.checkpoint import (
+    architecture,
+    load_models,
+    load_networks,
+    prior_sd,
+    save_models,
+    save_networks,
+)
 from ebmlib.energy import TiltedEnergy, gaussian, mlp
 
 
@@ -127,3 +134,48 @@ def test_other_priors_are_refused():
 def test_nothing_to_save_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="models must hold at least one model"):
         save_models(tmp_path / "m.safetensors", {})
+
+
+NETWORKS = {
+    "0/base": mlp([2, 6, 5, 2], init="torch", generator=torch.Generator()),
+    "0/critic": mlp([2, 4, 1], "leaky_relu", init="torch").double(),
+}
+
+
+def test_networks_come_back_bit_for_bit_and_in_order(tmp_path):
+    path = tmp_path / "networks.safetensors"
+    save_networks(path, NETWORKS)
+    before = torch.get_rng_state()
+    loaded = load_networks(path)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert list(loaded) == list(NETWORKS)
+    for name, ours in NETWORKS.items():
+        theirs = loaded[name]
+        assert str(ours) == str(theirs)
+        x = torch.linspace(-2, 2, 12, dtype=ours[0].weight.dtype).reshape(-1, 2)
+        assert torch.equal(ours(x), theirs(x))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_networks_and_models_are_not_taken_for_each_other(tmp_path):
+    networks, models = tmp_path / "networks.st", tmp_path / "models.st"
+    save_networks(networks, NETWORKS)
+    save_models(models, MODELS)
+    with pytest.raises(ValueError, match="how to rebuild its models"):
+        load_models(networks)
+    with pytest.raises(ValueError, match="how to rebuild its networks"):
+        load_networks(models)
+
+
+def test_networks_that_cannot_be_saved_or_read(tmp_path):
+    path = tmp_path / "networks.safetensors"
+    with pytest.raises(ValueError, match="networks must hold at least one network"):
+        save_networks(path, {})
+    with pytest.raises(ValueError, match="network must be affine layers and one activ"):
+        save_networks(path, {"n": nn.Sequential(nn.Linear(2, 3), nn.ReLU())})
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        load_networks(path)
+    path.write_bytes(b"a pickle, perhaps")
+    with pytest.raises(ValueError, match="was not written by save_networks"):
+        load_networks(path)
