@@ -12,6 +12,7 @@ from ebmlib.widgets.dimension import DimensionExplorer
 from ebmlib.widgets.ebm_lab import EBMLab
 from ebmlib.widgets.experts import ExpertsExplorer
 from ebmlib.widgets.frames import FrameExplorer
+from ebmlib.widgets.latent_explorer import LatentExplorer
 from ebmlib.widgets.particle import ParticleExplorer
 from ebmlib.widgets.partition import PartitionExplorer
 from ebmlib.widgets.pursuit import PursuitExplorer
@@ -25,6 +26,7 @@ __all__ = [
     "EBMLab",
     "ExpertsExplorer",
     "FrameExplorer",
+    "LatentExplorer",
     "ParticleExplorer",
     "PartitionExplorer",
     "PursuitExplorer",

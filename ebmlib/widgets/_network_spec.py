@@ -35,14 +35,20 @@ def _activation_spec(layer: nn.Module) -> dict[str, Any]:
     return {"kind": "relu" if isinstance(layer, nn.ReLU) else "tanh"}
 
 
-def network_spec(network: nn.Module) -> dict[str, Any]:
+def network_spec(
+    network: nn.Module, *, n_outputs: int = 1, name: str = "models"
+) -> dict[str, Any]:
     """Describe a plain network exactly.
 
     Parameters
     ----------
     network : nn.Module
-        `nn.Sequential` of Linear, activation, ..., Linear, from two inputs to one
-        output; activations ReLU, LeakyReLU, Softplus or Tanh.
+        `nn.Sequential` of Linear, activation, ..., Linear, from two inputs;
+        activations ReLU, LeakyReLU, Softplus or Tanh.
+    n_outputs : int
+        What the network must lead to.
+    name : str
+        The argument it came as, for messages.
 
     Returns
     -------
@@ -63,18 +69,19 @@ def network_spec(network: nn.Module) -> dict[str, Any]:
         if not isinstance(layer, wanted):
             names = " or ".join(kind.__name__ for kind in wanted)
             raise ValueError(
-                f"models: layer {place} of the network must be {names}, got "
+                f"{name}: layer {place} of the network must be {names}, got "
                 f"{type(layer).__name__}"
             )
     linear = layers[0::2]
     if (
         len(layers) % 2 == 0
         or linear[0].in_features != 2
-        or linear[-1].out_features != 1
+        or linear[-1].out_features != n_outputs
     ):
+        target = "one output" if n_outputs == 1 else f"{n_outputs} outputs"
         raise ValueError(
-            "models: the network must lead from two inputs, Linear first and last, to "
-            f"one output; got {network}"
+            f"{name}: the network must lead from two inputs, Linear first and last, to "
+            f"{target}; got {network}"
         )
     flat = []
     for layer in linear:
@@ -82,7 +89,7 @@ def network_spec(network: nn.Module) -> dict[str, Any]:
         flat += [layer.weight.detach().double().ravel(), bias.detach().double()]
     weights = torch.cat([part.cpu() for part in flat]).numpy()
     if not np.isfinite(weights).all():
-        raise FloatingPointError("models: the network has weights that are not finite")
+        raise FloatingPointError(f"{name}: the network has weights that are not finite")
     return {
         "widths": [2, *(layer.out_features for layer in linear)],
         "activations": [_activation_spec(layer) for layer in layers[1::2]],

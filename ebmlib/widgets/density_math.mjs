@@ -54,8 +54,8 @@ function preActivations({ weight, bias, rows, columns }, input, out) {
   }
 }
 
-/** A function (x, y) -> f(x, y) that reuses its memory; `visit(layer, z)` sees each layer. */
-export function evaluator({ layers }, visit = null) {
+/** A function (x, y) -> outputs that reuses its memory; `visit(layer, z)` sees each layer. */
+export function mapper({ layers }, visit = null) {
   const inputs = [new Float64Array(2), ...layers.map(({ rows }) => new Float64Array(rows))];
   return (x, y) => {
     inputs[0][0] = x;
@@ -68,8 +68,14 @@ export function evaluator({ layers }, visit = null) {
       const value = VALUE[layer.activation.kind];
       for (let k = 0; k < out.length; k += 1) out[k] = value(out[k], layer.activation);
     });
-    return inputs[layers.length][0];
+    return inputs[layers.length];
   };
+}
+
+/** A function (x, y) -> f(x, y), the first output. */
+export function evaluator(network, visit = null) {
+  const outputs = mapper(network, visit);
+  return (x, y) => outputs(x, y)[0];
 }
 
 /**
