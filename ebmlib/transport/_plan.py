@@ -161,9 +161,11 @@ class OptimalCritic(nn.Module):
     """The 1-Lipschitz function that tells data from fakes best: W1's dual solution.
 
     Kantorovich and Rubinstein: ``W1 = max(mean f(data) - mean f(fakes))`` over
-    functions ``f`` of slope at most 1.  Only its values at the points are fixed;
-    between them this is the largest such function, ``f(z) = min_j |z - fakes_j| + c_j``
-    (the c-transform, Peyré and Cuturi 2019, chapter 6).  It is high on the data.
+    functions ``f`` of slope at most 1.  Only its values at the points are fixed; this
+    is the lowest such function, ``f(z) = max_i c_i - |z - data_i|`` (a c-transform,
+    Peyré and Cuturi 2019, chapter 6).  It is high on the data, and at a fake its
+    gradient points to the datum that the plan matches it with, or to one of those that
+    would do as well.
 
     Parameters
     ----------
@@ -181,15 +183,15 @@ class OptimalCritic(nn.Module):
         super().__init__()
         best = plan(data, fakes, **options)
         self.distance = best.cost
-        self.register_buffer("anchors", fakes.detach().double().cpu())
-        self.register_buffer("offsets", -best.potentials[1])
+        self.register_buffer("anchors", data.detach().double().cpu())
+        self.register_buffer("tops", best.potentials[0])
 
     def forward(self, x: Tensor) -> Tensor:
         """Values at x, shape (n, d): a float64 tensor of shape (n,)."""
         check_points("x", x, self.anchors.shape[1])
         mode = "donot_use_mm_for_euclid_dist"  # the matrix product cancels digits
         distances = torch.cdist(x.double(), self.anchors, compute_mode=mode)
-        return (distances + self.offsets).min(1).values
+        return (self.tops - distances).max(1).values
 
 
 def _simplex(a: np.ndarray, b: np.ndarray, costs: np.ndarray, steps: int) -> tuple:

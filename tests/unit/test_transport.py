@@ -181,6 +181,21 @@ def test_the_optimal_critic_attains_w1_with_slope_one(d):
     torch.testing.assert_close(slope.norm(dim=1), torch.ones(400, dtype=torch.float64))
 
 
+def test_the_critics_gradient_leads_a_fake_to_a_datum_of_its_plan():
+    """With uneven weights no other datum does as well: 34 pairs carry mass, and no
+    other pair is tight.
+    """
+    data, fakes = draw(20), (draw(15, seed=1) - 0.7).requires_grad_()
+    weights = {"x_weights": masses(20), "y_weights": masses(15, 1)}
+    carries = plan(data, fakes, **weights).matrix > 0
+    assert carries.sum() == 20 + 15 - 1
+    critic = OptimalCritic(data, fakes, **weights)
+    (slope,) = torch.autograd.grad(critic(fakes).sum(), fakes)
+    towards = torch.nn.functional.normalize(data[:, None] - fakes.detach(), dim=2)
+    reached = (towards - slope).norm(dim=2) < 1e-9
+    assert (reached & carries).any(0).all()
+
+
 def test_the_gaussian_map_matches_moments_at_the_bures_distance():
     """Moments to rounding; the cost is SciPy's closed form and below any plan's."""
     x, y = draw(80, 3) @ draw(3, 3, 1), draw(60, 3, 2) @ draw(3, 3, 3) + 1.0
