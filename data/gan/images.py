@@ -392,8 +392,8 @@ def make_cats() -> None:
 
 DIGITS = {"n_epochs": 200, "batch_size": 64, "lr": 5e-4}
 MNIST = {"n_epochs": 200, "batch_size": 128, "lr": 2e-4}
-WGAN = {"n_epochs": 12, "batch_size": 64, "lr": 2e-4}
-CAT_SETTING = {"n_epochs": 120, "batch_size": 64, "lr": 2e-4}
+WGAN = {"n_epochs": 8, "batch_size": 64, "lr": 2e-4}
+CAT_SETTING = {"n_epochs": 90, "batch_size": 64, "lr": 2e-4}
 
 
 def rows() -> list[dict[str, Any]]:
