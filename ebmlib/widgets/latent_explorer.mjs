@@ -1,14 +1,11 @@
 import {
   announcer, assign, choice, decodeArray, follow, format, make, watchVisibility,
 } from "./common.mjs";
-import {
-  decodeNetwork, evaluator, gridValues, mapper, probeNetwork,
-} from "./density_math.mjs";
+import { decodeNetwork, evaluator, mapper, probeNetwork } from "./density_math.mjs";
 import { colourBar, decodePalette, drawProbe, paintField, projector } from "./density_view.mjs";
-import { composed, corrected, latentCritic, latentStep, posterior, variation } from "./latent_math.mjs";
+import { composed, corrected, latentStep, posterior, variation } from "./latent_math.mjs";
 import { probeHandle } from "./probe.mjs";
 
-const SHARE_MS = 14; // of work between two screen refreshes
 const KEPT = 300; // last places of the chain
 const WAY = 60; // of which so many are joined by lines
 const LATTICE = 10; // meshes a side, drawn with so many points each
@@ -42,37 +39,21 @@ function laboratory(model, spec) {
   const masses = decodeArray(spec.masses);
   const truth = spec.truth && decodeArray(spec.truth);
   const image = (z) => [...map(...z)];
-  let fields = null;
+  const [latent, plane] = [spec.latent, spec.tilt].map(decodeArray);
   let mesh = null;
   return {
     truth,
     data: spec.data && decodeArray(spec.data),
     masses,
-    ready: () => fields !== null,
-    /** The critic on both grids, some of it between two screen refreshes. */
-    async prepare() {
-      const run = async (work) => {
-        for (;;) {
-          const end = performance.now() + SHARE_MS;
-          while (performance.now() < end) {
-            const step = work.next();
-            if (step.done) return step.value;
-          }
-          await new Promise(requestAnimationFrame);
-        }
-      };
-      const latent = await run(latentCritic(base, critic, spec.box, spec.resolution));
-      const plane = await run(gridValues(critic, spec.plane, spec.bins));
-      fields = { latent, plane, size: usualSize(latent) };
-    },
-    fields: () => fields,
+    plane,
+    size: usualSize(latent),
     now() {
       const temperature = model.get("temperature");
-      const tilted = posterior(fields.latent, temperature);
+      const tilted = posterior(latent, temperature);
       return {
         ...tilted,
         top: tilted.ratio.reduce((a, b) => Math.max(a, b), 0),
-        corrected: corrected(masses, fields.plane, temperature),
+        corrected: corrected(masses, plane, temperature),
       };
     },
     image,
@@ -300,6 +281,9 @@ function render({ model, el }) {
     marker.show();
     shown.show(model.get("show"), Object.entries(spec.shown));
     clear.disabled = model.get("path").length === 0;
+  };
+  /** Not with every step: a click ends on the icon that it began on. */
+  const showPlay = () => {
     const playing = model.get("playing");
     const path = playing ? SYMBOLS.pause : SYMBOLS.play;
     play.innerHTML = `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${path}"/></svg>`;
@@ -308,7 +292,6 @@ function render({ model, el }) {
   };
   const showOver = () => {
     showControls();
-    if (!now) return;
     const z = model.get("probe");
     const here = { ...lab.at(z), T: model.get("temperature") };
     const path = model.get("path");
@@ -334,7 +317,7 @@ function render({ model, el }) {
     const show = model.get("show");
     const text = spec.shown[show];
     if (show === "critic") {
-      const { plane, size } = lab.fields();
+      const { plane, size } = lab;
       paintField(right.field, plane, spec.bins, [-size, size], palettes.diverging);
       right.bar.show(text, [-size, size], palettes.diverging, true);
       right.bar.root.children[2].textContent = `≥ ${format(size, 3)}`;
@@ -351,7 +334,6 @@ function render({ model, el }) {
       `${model.get("alt")} (the plane: ${text}, temperature ${format(model.get("temperature"), 3)})`);
   };
   const showAll = () => {
-    if (!lab.ready()) return;
     now = lab.now();
     const range = [0, now.top];
     paintField(left.field, now.ratio, spec.resolution, range, palettes.sequential);
@@ -361,7 +343,6 @@ function render({ model, el }) {
       `${format(range[1], 3)} at temperature ${format(model.get("temperature"), 3)})`);
     showPlane();
     showOver();
-    el.removeAttribute("aria-busy");
   };
   const tick = () => {
     if (!model.get("playing")) return;
@@ -371,14 +352,13 @@ function render({ model, el }) {
     frame = requestAnimationFrame(tick);
   };
 
-  el.setAttribute("aria-busy", "true");
-  showControls();
-  let started = false;
+  showPlay();
+  showAll();
   const resized = new ResizeObserver(() => showOver());
   resized.observe(left.square);
   const undo = [
     follow(model, ["temperature"], showAll),
-    follow(model, ["show"], () => now && (showControls(), showPlane())),
+    follow(model, ["show"], () => (showControls(), showPlane())),
     follow(model, ["step_size"], showControls),
     follow(model, ["mesh", "points", "path", "refused"], () => !model.get("playing") && showOver()),
     follow(model, ["probe"], () => {
@@ -391,16 +371,12 @@ function render({ model, el }) {
     }),
     follow(model, ["playing"], () => {
       cancelAnimationFrame(frame);
-      showControls();
+      showPlay();
       if (model.get("playing")) frame = requestAnimationFrame(tick);
       else showOver();
     }),
     watchVisibility(left.square, (visible) => {
       if (!visible && model.get("playing")) assign(model, "playing", false);
-      if (visible && !started) {
-        started = true;
-        lab.prepare().then(showAll);
-      }
     }),
   ];
   return () => {

@@ -16,6 +16,7 @@ from torch.distributions import Distribution, Uniform
 from ebmlib._checks import (
     check_between,
     check_choice,
+    check_finite,
     check_int,
     check_interval,
     check_points,
@@ -45,10 +46,11 @@ class LatentExplorer(PageWidget):
     data's density, or the critic. The particle may also walk by itself, by MALA on the
     posterior, reflected at the sides of the square; its way is drawn in both panels.
 
-    Networks are evaluated in the browser, in float64, from their weights. The
-    generator's masses on the cells of the plane are exact where it is a ReLU network
-    (:class:`~ebmlib.gan.GeneratorDensity`), and counted with a fine latent grid
-    otherwise; the critic tilts them by its value at each cell's centre.
+    The particle, the chain and the mesh are computed in the browser, in float64, from
+    the networks' weights. The critic's values at the centres of all cells travel as
+    float32. The generator's masses on the cells of the plane are exact where it is a
+    ReLU network (:class:`~ebmlib.gan.GeneratorDensity`), and counted with a fine latent
+    grid otherwise; the critic tilts them by its value at each cell's centre.
 
     Parameters
     ----------
@@ -172,25 +174,32 @@ class LatentExplorer(PageWidget):
             ),
             "critic": network_spec(critic, name="logit"),
         }
-        self._base, self._critic = base, critic
+        self._base = base
         self._grid = Grid(low, high, bins)
         self._masses = _masses(base, self._grid).numpy().astype("<f4")
+        square = Grid(-1.0, 1.0, resolution).points_as(torch.float64)
+        with torch.no_grad():
+            images = base.network(square.to(_dtype(base)))
+        self._latent = _values(critic, images)
+        self._tilt = _values(critic, self._grid.points_as(torch.float64))
         self._truth = None if truth is None else _truth(truth, self._grid)
         if samples is not None:
             check_points("samples", samples, dim=2, allow_empty=False)
             samples = samples[:500].detach().cpu().numpy().astype("<f4")
-        scale = self._masses if self._truth is None else self._truth
+        known = [self._masses] if self._truth is None else [self._masses, self._truth]
         spec = {
             "box": [-1.0, 1.0],
             "plane": [float(low), float(high)],
             "bins": bins,
             "resolution": resolution,
             **networks,
+            "latent": encode_array(self._latent),
+            "tilt": encode_array(self._tilt),
             "masses": encode_array(self._masses),
             "truth": None if truth is None else encode_array(self._truth),
             "data": None if samples is None else encode_array(samples),
-            # one scale for all densities of the plane
-            "top": _level(scale) / self._grid.cell_volume,
+            # one scale for all densities of the plane, on which both can be seen
+            "top": min(map(_level, known)) / self._grid.cell_volume,
             "shown": {k: v for k, v in SHOWN.items() if truth or k != "data"},
             "temperatures": _TEMPERATURES,
             "steps": _STEPS,
@@ -243,7 +252,7 @@ class LatentExplorer(PageWidget):
         return proposal["value"]
 
     def fields(self) -> tuple[Tensor, Tensor]:
-        """What the two panels show at the present temperature, from PyTorch.
+        """The two densities of the panels at the present temperature.
 
         Returns
         -------
@@ -252,18 +261,12 @@ class LatentExplorer(PageWidget):
         prob : Tensor, shape (bins**2,), float64
             Masses of the plane's cells under the corrected density; they sum to 1.
         """
-        grid = Grid(-1.0, 1.0, self.spec["resolution"])
-        with torch.no_grad():
-            z = grid.points_as(_dtype(self._base))
-            d = self._d(self._base.network(z)) / self.temperature
-            tilt = self._d(self._grid.points_as(torch.float64)) / self.temperature
-        log_mean = torch.logsumexp(d, 0) - np.log(len(d))
-        log_mass = torch.from_numpy(self._masses).double().log() + tilt
-        return (d - log_mean).exp(), torch.softmax(log_mass, 0)
-
-    def _d(self, x: Tensor) -> Tensor:
-        """The critic's values (n,), float64."""
-        return self._critic(x.to(_dtype(self._critic))).double().cpu().reshape(-1)
+        d, tilt, masses = (
+            torch.from_numpy(values).double()
+            for values in (self._latent, self._tilt, self._masses)
+        )
+        log_ratio = torch.log_softmax(d / self.temperature, 0) + np.log(len(d))
+        return log_ratio.exp(), torch.softmax(masses.log() + tilt / self.temperature, 0)
 
     def _fallback(self) -> tuple[str, str, int]:
         """Draw both panels as they begin, with the particle."""
@@ -294,6 +297,14 @@ class LatentExplorer(PageWidget):
             figure.savefig(buffer, format="png", dpi=100)
             plt.close(figure)
         return encode_image(Image.open(buffer).convert("RGB")), self.alt, 840
+
+
+def _values(critic: nn.Module, x: Tensor) -> np.ndarray:
+    """The critic's values at points (n, 2), shape (n,), float32."""
+    with torch.no_grad():
+        values = critic(x.to(_dtype(critic)))[:, 0]
+    check_finite("critic at the cells' centres", values, "its training diverged")
+    return values.cpu().numpy().astype("<f4")
 
 
 def _dtype(module: nn.Module) -> torch.dtype:

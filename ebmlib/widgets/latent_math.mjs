@@ -1,4 +1,4 @@
-import { centres, evaluator, logSumExp, mapper, probeNetwork } from "./density_math.mjs";
+import { logSumExp, probeNetwork } from "./density_math.mjs";
 import { leapfrog } from "./particle_math.mjs";
 import { normals, uniforms } from "./random.mjs";
 
@@ -32,24 +32,6 @@ export function composed(base, critic) {
     }
   }
   return { layers: [...base.layers.slice(0, -1), { ...first, weight, bias, columns }, ...rest] };
-}
-
-/**
- * The critic at the images of the latent cells' centres, first coordinate slowest: a
- * generator, a column of cells at a time.
- * @returns {Generator<void, Float64Array>}
- */
-export function* latentCritic(base, critic, box, bins) {
-  const [map, value, axis] = [mapper(base), evaluator(critic), centres(box, bins)];
-  const values = new Float64Array(bins * bins);
-  for (let i = 0; i < bins; i += 1) {
-    for (let j = 0; j < bins; j += 1) {
-      const [x, y] = map(axis[i], axis[j]);
-      values[i * bins + j] = value(x, y);
-    }
-    yield;
-  }
-  return values;
 }
 
 /**

@@ -53,8 +53,7 @@ COMPUTE = """async ([spec, job]) => {
       return now;
     });
   }
-  const latent = m.exhaust(m.latentCritic(base, critic, spec.box, spec.resolution));
-  const plane = m.exhaust(m.gridValues(critic, spec.plane, spec.bins));
+  const [latent, plane] = [spec.latent, spec.tilt].map(m.decodeArray);
   const masses = m.decodeArray(spec.masses);
   const tilted = m.corrected(masses, plane, job.temperature);
   const { logZ, ratio, effective } = m.posterior(latent, job.temperature);
@@ -96,11 +95,13 @@ def network(widths, seed, activation="relu"):
     return made
 
 
+CRITIC = network([2, 33, 1], 1, "tanh")
+
+
 def explorer(widths=(2, 12, 9, 2), activation="relu", **options) -> LatentExplorer:
     base = Generator(network(list(widths), 0, activation))
-    critic = network([2, 33, 1], 1, "tanh")
     options = {"bins": 40, "resolution": 30, "truth": Clusters(sd=0.2)} | options
-    return LatentExplorer(base, critic, alt="x", low=-2, high=2, **options)
+    return LatentExplorer(base, CRITIC, alt="x", low=-2, high=2, **options)
 
 
 def points(n: int, seed: int = 2) -> torch.Tensor:
@@ -115,7 +116,7 @@ def test_images_critic_and_gradient(compute, widths, activation) -> None:
     z = points(40).requires_grad_()
     found = compute(widget, points=z.tolist())
     x = widget._base(z)
-    d = widget._critic(x)[:, 0]
+    d = CRITIC(x)[:, 0]
     (gradient,) = torch.autograd.grad(d.sum(), z)
     for name, expected in (("x", x), ("d", d), ("f", d), ("gradient", gradient)):
         values = [place[name] for place in found]
@@ -131,10 +132,12 @@ def test_posterior_and_corrected_density(compute, temperature) -> None:
     np.testing.assert_allclose(found["tilted"], prob, **CLOSE)
     z = Grid(bins=30).points_as(torch.float64)
     with torch.no_grad():
-        weight = (widget._critic(widget._base(z))[:, 0] / temperature).exp()
-    assert found["logZ"] == pytest.approx(float(weight.mean().log()), abs=1e-10)
+        weight = (CRITIC(widget._base(z))[:, 0] / temperature).exp()
+    # values of up to 10 travel as float32: 6e-8 of them, divided by the temperature
+    rounding = 6e-7 / temperature
+    assert found["logZ"] == pytest.approx(float(weight.mean().log()), abs=rounding)
     effective = weight.mean() ** 2 / weight.square().mean()
-    assert found["effective"] == pytest.approx(float(effective), rel=1e-10)
+    assert found["effective"] == pytest.approx(float(effective), rel=4 * rounding)
     masses, truth = (
         torch.from_numpy(values.astype(float))
         for values in (widget._masses, widget._truth)
@@ -157,7 +160,7 @@ def test_a_step_is_the_librarys_formula(compute) -> None:
     )
 
     def log_p(place):
-        return widget._critic(widget._base(place))[:, 0] / temperature
+        return CRITIC(widget._base(place))[:, 0] / temperature
 
     def drift(place):
         place = place.clone().requires_grad_()
@@ -190,9 +193,9 @@ def test_the_chain_keeps_the_posterior(compute) -> None:
     widget = explorer()
     z = points(40_000, seed=3)
     with torch.no_grad():
-        d = widget._critic(widget._base(z))[:, 0]
+        d = CRITIC(widget._base(z))[:, 0]
         fine = Grid(bins=400).points_as(torch.float64)
-        weight = widget._critic(widget._base(fine))[:, 0].exp()
+        weight = CRITIC(widget._base(fine))[:, 0].exp()
     # a bound of the weights on a fine grid, and a little more, for rejection
     ceiling = 1.05 * float(weight.max())
     assert float(d.exp().max()) < ceiling
@@ -220,3 +223,56 @@ def test_the_check_can_fail(compute) -> None:
     widget.temperature = 1.0001
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(found["ratio"], widget.fields()[0], **CLOSE)
+
+
+# What the page does
+
+
+@pytest.fixture(scope="module")
+def live(chrome, tmp_path_factory):
+    """A page with one explorer on it, live."""
+    widget = explorer(samples=points(50).float(), probe=(0.2, 0.1))
+    page_file = tmp_path_factory.mktemp("live") / "page.html"
+    head = '<meta charset="utf-8"><link rel="icon" href="data:,"><title>t</title>'
+    body = widget.to_html() + page_assets(["latent_explorer"])
+    page_file.write_text(f"<!doctype html>{head}{body}", encoding="utf-8")
+    with bw.visit(chrome, page_file.as_uri()) as (page, faults):
+        (element,) = bw.start(page)
+        yield element
+        assert faults == []
+
+
+@pytest.mark.parametrize("means", ["mouse", "keyboard"])
+def test_every_control_changes_the_picture(live, means) -> None:
+    assert bw.dead_controls(live, means) == []
+
+
+def test_a_walk_goes_on_and_a_hand_ends_it(live) -> None:
+    def get(name):
+        return live.evaluate("(w, name) => w.ebmModel.get(name)", name)
+
+    page = live.owner_frame().page
+    start = get("probe")
+    for _ in range(3):
+        live.query_selector("[data-once]").click()
+    path = get("path")
+    assert get("steps") == 3
+    assert len(path) == 8
+    assert path[:2] == start
+    assert path[-2:] == get("probe")
+    cells = [cell.text_content() for cell in live.query_selector_all("td")]
+    assert cells[-1].startswith("3, ")
+    live.query_selector(".ebm-handle").focus()
+    page.keyboard.press("ArrowLeft")
+    assert get("probe")[0] == pytest.approx(path[-2] - 0.01, abs=1e-4)
+    assert get("path") == []
+    assert get("steps") == get("accepted") == 0
+    live.query_selector(".ebm-play").click()
+    page.wait_for_function(
+        "document.querySelector('[data-ebm-widget]').ebmModel.get('steps') > 5"
+    )
+    live.query_selector(".ebm-play").click()
+    assert get("playing") is False
+    assert len(get("path")) == 2 * get("steps") + 2
+    live.query_selector("text=clear path").click()
+    assert get("path") == []

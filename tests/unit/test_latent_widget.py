@@ -11,6 +11,7 @@ import torch
 import traitlets
 from PIL import Image
 from torch import nn
+from torch.distributions import Independent, Normal
 
 from ebmlib.distributions import Clusters
 from ebmlib.energy import mlp
@@ -66,12 +67,19 @@ def test_what_the_browser_gets(widget, parts):
     np.testing.assert_array_equal(weights, flat.numpy())
 
 
-def test_the_scale_leaves_a_tenth_of_the_mass_above(widget):
-    prob = GridDensity(Clusters(sd=0.1), Grid(bins=40)).prob
-    above = prob[prob / Grid(bins=40).cell_volume > 1.0001 * widget.spec["top"]]
-    assert above.sum() <= 0.1
-    # what one cell holds at most decides how near it comes
-    assert above.sum() + 9 * prob.max() > 0.1
+def test_the_scale_leaves_a_tenth_of_the_mass_above(parts):
+    base, critic = parts
+    widget = LatentExplorer(base, critic, alt="A generator")
+    masses = decoded(widget.spec["masses"]).astype(float)
+    density = masses / Grid(bins=100).cell_volume
+    top = widget.spec["top"]
+    tenth = 0.1 * masses.sum()
+    # float32 masses: without the cell at the level itself less, with it more
+    assert masses[density > 1.000001 * top].sum() < tenth
+    assert masses[density > 0.999999 * top].sum() >= tenth
+    flat = Normal(torch.zeros(2), 50 * torch.ones(2))
+    widget = LatentExplorer(base, critic, alt="x", truth=Independent(flat, 1))
+    assert widget.spec["top"] == pytest.approx(1 / 4, rel=1e-3)
 
 
 def test_fields_are_the_posterior_and_the_tilted_masses(widget, parts):
@@ -119,7 +127,7 @@ def test_two_networks_of_usual_size_stay_light():
     base = Generator(network([2, 128, 128, 2], 0))
     critic = network([2, 128, 128, 1], 1)
     widget = LatentExplorer(base, critic, alt="x", truth=Clusters())
-    assert widget.nbytes < 400_000
+    assert widget.nbytes < 450_000
 
 
 def test_the_still_picture_shows_both_panels(parts):
