@@ -25,12 +25,14 @@ from ebmlib.latent._correct import (
 )
 from ebmlib.latent._energy import LatentEnergy
 from ebmlib.latent._kale import kale_bound
+from ebmlib.latent._waves import Waves, wave_critic
 
 __all__ = [
     "DiscriminatorRejection",
     "IsotonicCalibration",
     "LatentEnergy",
     "LogisticCalibration",
+    "Waves",
     "calibrate",
     "calibration_z",
     "discriminator_rejection",
@@ -38,4 +40,5 @@ __all__ = [
     "mh_acceptance",
     "mh_gan",
     "reweight",
+    "wave_critic",
 ]

@@ -19,6 +19,7 @@ from ebmlib.latent import (
     mh_acceptance,
     mh_gan,
     reweight,
+    wave_critic,
 )
 from ebmlib.samplers import HMC, MALA, Langevin, RandomWalkMetropolis, sample
 
@@ -381,3 +382,17 @@ def test_bad_arguments_are_named():
         kale_bound(torch.zeros(3), torch.full((3,), -1e4), 0.0)
     base = Generator(nn.Linear(2, 2))
     assert LatentEnergy(base, lambda x: x[:, 0])(torch.zeros(3, 2)).shape == (3,)
+
+
+def test_waves_are_sines_and_cosines():
+    critic = wave_critic((8,), n_waves=3, frequency=2.0, generator=seeded())
+    x = torch.randn(5, 2, generator=seeded(1))
+    phase = x @ critic[0].frequencies
+    expected = torch.cat([torch.sin(phase), torch.cos(phase)], 1)
+    torch.testing.assert_close(critic[0](x), expected)
+    assert critic(x).shape == (5, 1)
+    assert not any(p is critic[0].frequencies for p in critic.parameters())
+    many = wave_critic((8,), n_waves=5000, frequency=2.0, generator=seeded())
+    assert abs(float(many[0].frequencies.std()) - 2) < 0.1
+    same = wave_critic((8,), n_waves=3, frequency=2.0, generator=seeded())
+    assert torch.equal(same(x), critic(x))
