@@ -18,6 +18,9 @@ from ebmlib.partition._geometry import EPS, Bools, Floats, Layer, split_box
 from ebmlib.partition._network import affine_maps, read_box, read_network
 
 
+_CHUNK = 1 << 12  # latent points mapped at once: a wide layer on more leaves the cache
+
+
 class CellMasses(NamedTuple):
     """Mass of each cell of a grid.
 
@@ -320,7 +323,7 @@ def _counted(base: nn.Module, latent: Independent, grid: Grid, n: int) -> Tensor
     # one column a coordinate: each has its own quantiles
     levels = latent.base_dist.icdf(middles.expand(n, dim).to(like.device))
     count = torch.zeros(grid.bins**2 + 1, dtype=torch.float64)
-    rows = max(1, (1 << 16) // n)
+    rows = max(1, _CHUNK // n)
     for first in levels[:, 0].split(rows if dim == 2 else n):
         axes = [first] if dim == 1 else [first, levels[:, 1]]
         z = torch.cartesian_prod(*axes).reshape(-1, dim).to(like.dtype)

@@ -167,7 +167,7 @@ function paintOver(canvas, box, { mesh, data, way, refused, particle, slope }) {
 /** The rows of the table beside the pictures. */
 function latentRows(spec, lab, now, here, z, steps, accepted) {
   const density = Math.exp(here.d / here.T - now.logZ);
-  const share = `${format((100 * density) / now.top, 3)} % of the highest`;
+  const share = `${format((100 * density) / now.top, 3)} %`;
   const rate = steps ? `, ${Math.round((100 * accepted) / steps)} % accepted` : "";
   const pair = (point) => point.map((value) => format(value, 4)).join(", ");
   const outside = here.x.some((value) => value < spec.plane[0] || value > spec.plane[1]);
@@ -175,9 +175,10 @@ function latentRows(spec, lab, now, here, z, steps, accepted) {
     ["latent point z", pair(z)],
     ["its image B(z)", pair(here.x) + (outside ? " (off the picture)" : "")],
     ["critic d(B(z))", format(here.d, 4)],
-    ["posterior / prior density at z", `${format(density, 4)}, ${share}`],
+    ["posterior / prior density at z", format(density, 4)],
+    ["as a share of the highest", share],
     ["Z₀ = E exp(d/T)", format(Math.exp(now.logZ), 4)],
-    ["effective share of generator samples", format(now.effective, 3)],
+    ["effective share of samples", format(now.effective, 3)],
   ];
   if (lab.truth) {
     const distance = (masses) => variation(masses, lab.truth).toFixed(3);
