@@ -17,7 +17,6 @@ from ebmlib.grid import Grid
 from ebmlib.partition._geometry import EPS, Bools, Floats, Layer, split_box
 from ebmlib.partition._network import affine_maps, read_box, read_network
 
-
 _CHUNK = 1 << 12  # latent points mapped at once: a wide layer on more leaves the cache
 
 
