@@ -4,6 +4,12 @@ The network that makes samples is the *base* here, as in generalised energy-base
 models: the name ``generator`` is everywhere that of the random number generator.
 """
 
+from ebmlib.gan._density import (
+    CellMasses,
+    GeneratorDensity,
+    Preimages,
+    push_forward,
+)
 from ebmlib.gan._images import dcgan_critic, dcgan_generator, load_dcgan, save_dcgan
 from ebmlib.gan._losses import (
     Objective,
@@ -16,9 +22,12 @@ from ebmlib.gan._networks import Generator
 from ebmlib.gan._train import GANHistory, train_gan
 
 __all__ = [
+    "CellMasses",
     "GANHistory",
     "Generator",
+    "GeneratorDensity",
     "Objective",
+    "Preimages",
     "critic_gradients",
     "critic_values",
     "dcgan_critic",
@@ -26,6 +35,7 @@ __all__ = [
     "gradient_penalty",
     "load_dcgan",
     "objective",
+    "push_forward",
     "save_dcgan",
     "train_gan",
 ]

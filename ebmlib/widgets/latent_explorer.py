@@ -21,7 +21,7 @@ from ebmlib._checks import (
     check_interval,
     check_points,
 )
-from ebmlib.gan._density import GeneratorDensity, push_forward
+from ebmlib.gan import GeneratorDensity, push_forward
 from ebmlib.grid import Grid, GridDensity
 from ebmlib.plotting import style
 from ebmlib.widgets._host import PageWidget, bundle, encode_array, encode_image

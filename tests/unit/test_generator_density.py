@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributions import Independent, Normal, Uniform
 
 from ebmlib.energy import mlp
-from ebmlib.gan._density import GeneratorDensity, push_forward
+from ebmlib.gan import GeneratorDensity, push_forward
 from ebmlib.gan._folds import cells_of, following
 from ebmlib.grid import Grid
 
