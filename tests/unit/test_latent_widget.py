@@ -15,8 +15,7 @@ from torch.distributions import Independent, Normal
 
 from ebmlib.distributions import Clusters
 from ebmlib.energy import mlp
-from ebmlib.gan import Generator
-from ebmlib.gan import GeneratorDensity, push_forward
+from ebmlib.gan import Generator, GeneratorDensity, push_forward
 from ebmlib.grid import Grid, GridDensity
 from ebmlib.latent import LatentEnergy
 from ebmlib.widgets import LatentExplorer
