@@ -1,13 +1,14 @@
 """Train generators of images: digits, MNIST and the cats of CIFAR-10.
 
     EBM_MNIST=folder EBM_CATS=cats.npz python data/gan/images.py [digits] [mnist] [cats]
-                                                                 [wgan] [seeds]
+                                                                 [wgan] [plain] [seeds]
 
 Without a part, all of them, one after the other on one core. ``digits``: standard GAN,
-WGAN with clipping and with a gradient penalty, three seeds each. ``mnist``: the
-standard GAN, seed 0. ``cats``: a DCGAN. ``wgan``: both WGANs on MNIST. ``seeds``: the
-standard GAN on MNIST, seeds 1 and 2. A run that is in ``images.json`` is not made
-again.
+the same with as many updates of the critic as a WGAN makes, WGAN with clipping and with
+a gradient penalty, three seeds each. ``mnist``: the standard GAN, seed 0. ``cats``: a
+DCGAN. ``wgan``: both WGANs on MNIST. ``plain``: the standard GAN on MNIST without batch
+normalisation. ``seeds``: the standard GAN on MNIST, seeds 1 and 2. A run that is in
+``images.json`` is not made again.
 
 The images are scaled to [-1, 1]; no real image is written. Cats come from ``EBM_CATS``,
 a file with arrays ``train`` and ``test`` of bytes (n, 32, 32, 3), or, if that is not
@@ -17,10 +18,10 @@ each.
 
 images.json
     A list of rows. First the settings: ``data`` ("digits", "mnist", "cats"), ``name``
-    ("standard", "clipping", "penalty", "dcgan"), ``seed``, ``loss``, ``n_images``,
-    ``n_epochs``, ``steps_per_epoch``, ``batch_size``, ``critic_steps``, ``lr``,
-    ``betas``, ``clip`` or ``gradient_penalty`` if there is one, ``seconds`` of one
-    core, beside other work.
+    ("standard", "five", "plain", "clipping", "penalty", "dcgan"), ``seed``, ``loss``,
+    ``n_images``, ``n_epochs``, ``steps_per_epoch``, ``batch_size``, ``critic_steps``,
+    ``lr``, ``betas``, ``clip`` or ``gradient_penalty`` if there is one, ``seconds`` of
+    one core, beside other work.
 
     Along the training, lists with an entry for each of ``epoch`` (0 is before it):
     ``sliced``       sliced Wasserstein distance of ``n_samples`` samples to as many
@@ -28,8 +29,8 @@ images.json
     ``nearest``      median distance of a sample to the nearest training image
     ``spread``       median distance of a sample to the nearest other sample
     ``train``, ``test``, ``samples``
-                     mean of D (standard, dcgan) or of the critic (WGANs) on training
-                     images, held-out images and samples; evaluation mode
+                     mean of D, for WGANs of the critic, on training images,
+                     held-out images and samples; evaluation mode
     ``slope``, ``steepest``
                      mean and largest norm of the critic's gradient (of the logit, for
                      D) at 500 points between training images and samples
@@ -39,13 +40,13 @@ images.json
                      mean: an inception score, from 1 to 10
 
     Means over blocks of ``every`` steps, ``step`` being a block's end:
-    ``critic_loss``, ``base_loss``, and for standard and dcgan ``d_data`` and
-    ``d_samples``, D on the minibatches of the critic's updates in training mode.
+    ``critic_loss``, ``base_loss``, and but for WGANs ``d_data`` and ``d_samples``, D on
+    the minibatches of a step's last update of the critic, in training mode.
 
-    For standard and dcgan, quantiles (0, 5, 25, 50, 75, 95 and 100 %) over all steps
-    after the first tenth: ``critic_range`` of *half* the critic's loss, the mean of its
-    two cross-entropies (ln 2 = 0.693 where D is 1/2), and ``base_range`` of the
-    generator's loss.
+    But for WGANs, quantiles (0, 5, 25, 50, 75, 95 and 100 %) over all steps after the
+    first tenth: ``critic_range`` of *half* the critic's loss, the mean of its two
+    cross-entropies (ln 2 = 0.693 where D is 1/2), and ``base_range`` of the generator's
+    loss.
 
     One row a data set has ``name`` "truth": ``sliced`` is a list of five, training
     images against held-out ones; ``nearest``, ``spread``, ``labels``, ``confidence``
@@ -59,8 +60,9 @@ images.safetensors
                                 float16, at the end: mlp([16, 64, 128, 64]) and Tanh,
                                 mlp([64, 128, 64, 1], "leaky_relu"); I is the layer's
                                 place in the nn.Sequential
-    ``mnist/NAME/0/generator.I.weight``  the same, mlp([32, 128, 256, 784]) and Tanh
-    ``mnist/standard/0/critic.I.weight`` mlp([784, 256, 128, 1], "leaky_relu")
+    ``mnist/NAME/0/generator...``     the same: mlp([32, 128, 256, 784])
+                                with nn.BatchNorm1d before each ReLU, and Tanh
+    ``mnist/standard/0/critic...``    mlp([784, 256, 128, 1], "leaky_relu")
     Latents are uniform on the box.
 
 cats.safetensors
@@ -77,6 +79,7 @@ import argparse
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -84,6 +87,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor, nn
 
@@ -108,6 +112,8 @@ ROWS, TENSORS, CATS = (
 )
 LOSSES: dict[str, dict[str, Any]] = {
     "standard": {"loss": "non_saturating", "critic_steps": 1, "betas": (0.5, 0.999)},
+    "five": {"loss": "non_saturating", "critic_steps": 5, "betas": (0.5, 0.999)},
+    "plain": {"loss": "non_saturating", "critic_steps": 1, "betas": (0.5, 0.999)},
     "clipping": {"loss": "wasserstein", "critic_steps": 5, "clip": 0.01},
     "penalty": {"loss": "wasserstein", "critic_steps": 5, "gradient_penalty": 10.0},
 }
@@ -197,10 +203,11 @@ def judge(data: str) -> Judge:
         classifier = MLPClassifier((128,), max_iter=15, random_state=0)
         if data == "digits":
             classifier.set_params(max_iter=200)
-        with torch.no_grad():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # few passes will do
             classifier.fit(train[-n_fit:].numpy(), parts[0].labels[-n_fit:].numpy())
         accuracy["accuracy"] = classifier.score(test.numpy(), parts[1].labels.numpy())
-        n_train = {"digits": 1_400, "mnist": 20_000}[data]
+        n_train = {"digits": 1_400, "mnist": 10_000}[data]
         found = Judge(train[:n_train], test, n_samples, classifier)
     if not done(data=data, name="truth"):
         add_row(found.truth(data) | accuracy)
@@ -278,7 +285,11 @@ def run(
     curves = {"critic_loss": history.critic_loss, "base_loss": history.base_loss}
     ranges = {}
     if logits:
-        curves |= {"d_data": seen[0::3], "d_samples": seen[1::3]}
+        calls = (
+            2 * setting["critic_steps"] + 1
+        )  # in a step; the last is the generator's
+        data_seen, samples_seen = seen[calls - 3 :: calls], seen[calls - 2 :: calls]
+        curves |= {"d_data": data_seen, "d_samples": samples_seen}
         late = slice(history.n_steps // 10, None)
         ranges["critic_range"] = quantiles(np.array(history.critic_loss[late]) / 2)
         ranges["base_range"] = quantiles(np.array(history.base_loss[late]))
@@ -309,8 +320,8 @@ def as_bytes(base: Generator, n: int) -> Tensor:
     return ((x + 1) * 127.5).round().byte()
 
 
-def perceptrons(data: str, seed: int) -> tuple[Generator, nn.Module]:
-    """Generator and critic without convolutions."""
+def perceptrons(data: str, name: str, seed: int) -> tuple[Generator, nn.Module]:
+    """Generator and critic without convolutions; MNIST's normalises batches."""
     widths = {
         "digits": ([16, 64, 128, 64], [64, 128, 64, 1]),
         "mnist": ([32, 128, 256, 784], [784, 256, 128, 1]),
@@ -318,14 +329,19 @@ def perceptrons(data: str, seed: int) -> tuple[Generator, nn.Module]:
     generator = seeded(seed)
     network = mlp(widths[0], init="torch", generator=generator)
     critic = mlp(widths[1], "leaky_relu", init="torch", generator=generator)
-    return Generator(nn.Sequential(*network, nn.Tanh())), critic
+    layers: list[nn.Module] = []
+    for layer in network:
+        if isinstance(layer, nn.ReLU) and data == "mnist" and name != "plain":
+            layers.append(nn.BatchNorm1d(layers[-1].out_features))
+        layers.append(layer)
+    return Generator(nn.Sequential(*layers, nn.Tanh())), critic
 
 
 def small(data: str, name: str, seed: int, setting: dict[str, Any]) -> None:
     """A run of perceptrons, unless it is there: row, samples, networks of seed 0."""
     if done(data=data, name=name, seed=seed):
         return
-    networks = perceptrons(data, seed)
+    networks = perceptrons(data, name, seed)
     n, side = (64, 8) if data == "digits" else (48, 28)
     last, many = setting["n_epochs"], name == "standard" and seed == 0
     snapshots = (*SNAPSHOTS[:-1], last) if many else (last,)
@@ -334,18 +350,23 @@ def small(data: str, name: str, seed: int, setting: dict[str, Any]) -> None:
     sheets = run(data, name, seed, networks, setting, measured, snapshots, n)
     prefix = f"{data}/{name}/{seed}"
     tensors = {f"{prefix}/{e}": s.view(n, side, side) for e, s in sheets.items()}
-    if seed == 0:
+    if seed == 0 and name not in ("plain", "five"):
         parts = {"generator": networks[0].network}
         if data == "digits" or name == "standard":
             parts["critic"] = networks[1]
         for part, network in parts.items():
             for key, value in network.state_dict().items():
-                tensors[f"{prefix}/{part}.{key}"] = value.half()
+                tensors[f"{prefix}/{part}.{key}"] = halved(value)
     add_tensors(tensors)
 
 
+def halved(value: Tensor) -> Tensor:
+    """Half precision; what batch normalisation has counted stays whole."""
+    return value.half() if value.is_floating_point() else value
+
+
 def make_digits() -> None:
-    for name in LOSSES:
+    for name in ("standard", "clipping", "penalty", "five"):
         for seed in range(3):
             small("digits", name, seed, DIGITS)
 
@@ -362,6 +383,10 @@ def make_seeds() -> None:
 def make_wgan() -> None:
     for name in ("penalty", "clipping"):
         small("mnist", name, 0, WGAN)
+
+
+def make_plain() -> None:
+    small("mnist", "plain", 0, MNIST | {"n_epochs": 100})
 
 
 def make_cats() -> None:
@@ -392,8 +417,8 @@ def make_cats() -> None:
 
 DIGITS = {"n_epochs": 200, "batch_size": 64, "lr": 5e-4}
 MNIST = {"n_epochs": 200, "batch_size": 128, "lr": 2e-4}
-WGAN = {"n_epochs": 8, "batch_size": 64, "lr": 2e-4}
-CAT_SETTING = {"n_epochs": 90, "batch_size": 64, "lr": 2e-4}
+WGAN = {"n_epochs": 16, "batch_size": 64, "lr": 2e-4}
+CAT_SETTING = {"n_epochs": 100, "batch_size": 64, "lr": 2e-4}
 
 
 def rows() -> list[dict[str, Any]]:
@@ -425,6 +450,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "mnist": make_mnist,
     "cats": make_cats,
     "wgan": make_wgan,
+    "plain": make_plain,
     "seeds": make_seeds,
 }
 
