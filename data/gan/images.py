@@ -57,12 +57,13 @@ images.safetensors
                                 standard, seed 0 also 1, 10 and 50; one set of latents
     ``mnist/NAME/SEED/EPOCH``   the same, uint8 (48, 28, 28)
     ``digits/NAME/0/generator.I.weight``, ``digits/NAME/0/critic.I.weight``, ``...bias``
-                                float16, at the end: mlp([16, 64, 128, 64]) and Tanh,
+                                float16, of standard, clipping and penalty, at the end:
+                                mlp([16, 64, 128, 64]) and Tanh, and
                                 mlp([64, 128, 64, 1], "leaky_relu"); I is the layer's
                                 place in the nn.Sequential
-    ``mnist/NAME/0/generator...``     the same: mlp([32, 128, 256, 784])
-                                with nn.BatchNorm1d before each ReLU, and Tanh
-    ``mnist/standard/0/critic...``    mlp([784, 256, 128, 1], "leaky_relu")
+    ``mnist/NAME/0/generator...``  the same: mlp([32, 128, 256, 784]) with
+                                nn.BatchNorm1d before each ReLU, and Tanh
+    ``mnist/standard/0/critic...`` mlp([784, 256, 128, 1], "leaky_relu")
     Latents are uniform on the box.
 
 cats.safetensors
