@@ -1,14 +1,13 @@
 """Train generators of images: digits, MNIST and the cats of CIFAR-10.
 
     EBM_MNIST=folder EBM_CATS=cats.npz python data/gan/images.py [digits] [mnist] [cats]
-                                                                 [wgan] [plain] [seeds]
+                                                                 [wgan] [plain]
 
 Without a part, all of them, one after the other on one core. ``digits``: standard GAN,
 the same with as many updates of the critic as a WGAN makes, WGAN with clipping and with
 a gradient penalty, three seeds each. ``mnist``: the standard GAN, seed 0. ``cats``: a
 DCGAN. ``wgan``: both WGANs on MNIST. ``plain``: the standard GAN on MNIST without batch
-normalisation. ``seeds``: the standard GAN on MNIST, seeds 1 and 2. A run that is in
-``images.json`` is not made again.
+normalisation. A run that is in ``images.json`` is not made again.
 
 The images are scaled to [-1, 1]; no real image is written. Cats come from ``EBM_CATS``,
 a file with arrays ``train`` and ``test`` of bytes (n, 32, 32, 3), or, if that is not
@@ -376,11 +375,6 @@ def make_mnist() -> None:
     small("mnist", "standard", 0, MNIST)
 
 
-def make_seeds() -> None:
-    for seed in (1, 2):
-        small("mnist", "standard", seed, MNIST)
-
-
 def make_wgan() -> None:
     for name in ("penalty", "clipping"):
         small("mnist", name, 0, WGAN)
@@ -452,7 +446,6 @@ PARTS: dict[str, Callable[[], None]] = {
     "cats": make_cats,
     "wgan": make_wgan,
     "plain": make_plain,
-    "seeds": make_seeds,
 }
 
 if __name__ == "__main__":
