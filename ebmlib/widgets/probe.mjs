@@ -1,4 +1,5 @@
-import { assign, dragHandle } from "./common.mjs";
+import { assign } from "./common.mjs";
+import { dragHandle } from "./handle.mjs";
 
 /**
  * A point of the square that the reader moves: drag, tap or arrow keys.

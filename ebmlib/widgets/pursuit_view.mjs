@@ -1,5 +1,6 @@
-import { assign, dragHandle, format, make } from "./common.mjs";
+import { assign, format, make } from "./common.mjs";
 import { projector } from "./density_view.mjs";
+import { dragHandle } from "./handle.mjs";
 import { filterDirection, filterLine, poolFilter } from "./pursuit_math.mjs";
 
 /** What a coefficient's sign looks like: colour, dashes, and the shape of its number. */
