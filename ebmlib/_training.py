@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
@@ -12,17 +12,23 @@ from ebmlib.negatives import Negatives
 
 if TYPE_CHECKING:
     from ebmlib.fit import History
-    from ebmlib.gan import GANHistory
 
 Callback = Callable[[EnergyModel, int], Any]
 Penalty = Callable[[EnergyModel, Tensor, Negatives], Tensor]
+
+
+class Recorded(Protocol):
+    """What keeps the values of callbacks: the history of any training."""
+
+    records: dict[str, list[Any]]
+    recorded_steps: list[int]
 
 
 def recorder(
     models: tuple[nn.Module, ...],
     callbacks: Mapping[str, Callable[..., Any]] | None,
     every: int,
-    history: History | GANHistory,
+    history: Recorded,
 ) -> Callable[..., None]:
     """A function that runs the callbacks in turn; one that raises leaves no gap."""
     callbacks = {} if callbacks is None else callbacks
